@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every difference between the kernels we run on, and the commit or release that made it. */
+#ifndef YAGURA_KERNEL_H
+#define YAGURA_KERNEL_H
+
+#include "types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+/* Kernel constants that BTF does not carry. */
+#define TS_COMPAT 0x0002         /* x86 thread_info.status: this system call came by the 32-bit gate */
+#define TIF_32BIT 22             /* arm64 thread_info.flags */
+#define PF_KTHREAD 0x00200000
+#define SIGNAL_GROUP_EXIT 0x4
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
+#define SOCK_STREAM 1
+#define MSG_PEEK 0x2
+#define MSG_ERRQUEUE 0x2000
+#define SHUTDOWN_MASK 3
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define INVALID_ID 0xffffffff
+enum { PIDTYPE_PGID = 2, PIDTYPE_SID = 3 };
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+
+enum bpf_func_id___x { BPF_FUNC_get_current_task_btf___x = 42 };
+#define has_current_task_btf() /* 3ca1032ab7ab, 5.11 */ \
+	bpf_core_enum_value_exists(enum bpf_func_id___x, BPF_FUNC_get_current_task_btf___x)
+
+/* The current task as a pointer that may be followed without helpers where the kernel can say so. */
+#define current_task_btf() ((struct task_struct *)bpf_get_current_task_btf())
+#define current_task_raw() ((struct task_struct *)bpf_get_current_task())
+
+/* kernel_cap_t was two u32, low half first, until f122a08b197d (6.3) made it one u64: on a little-endian machine the
+ * same eight bytes. */
+#define read_caps(cred, field)                                                     \
+	({                                                                         \
+		u64 caps = 0;                                                      \
+		bpf_core_read(&caps, sizeof(caps), &(cred)->field);                \
+		caps;                                                              \
+	})
+
+/* i_ctime became __i_ctime in 6.6 (13bc24457850) and two fields in 6.11 (3aa63a569c64); i_mtime followed in 6.7
+ * (12cd44023651) and 6.11. */
+/* Since multigrain timestamps (6.13) the top bit of i_ctime_nsec says that somebody has asked for it. */
+#define I_CTIME_QUERIED (1u << 31)
+
+struct inode___510 {
+	struct timespec64 i_ctime, i_mtime;
+} __attribute__((preserve_access_index));
+struct inode___67 {
+	struct timespec64 __i_ctime, __i_mtime;
+} __attribute__((preserve_access_index));
+struct inode___611 {
+	s64 i_ctime_sec, i_mtime_sec;
+	u32 i_ctime_nsec, i_mtime_nsec;
+} __attribute__((preserve_access_index));
+
+#define NSEC_PER_SEC 1000000000ll
+
+#define inode_time(inode, which)                                                                            \
+	({                                                                                                  \
+		s64 ns = 0;                                                                                 \
+		struct inode___510 *old = (void *)(inode);                                                  \
+		struct inode___67 *mid = (void *)(inode);                                                   \
+		struct inode___611 *new = (void *)(inode);                                                  \
+		if (bpf_core_field_exists(new->i_##which##_sec))                                            \
+			ns = BPF_CORE_READ(new, i_##which##_sec) * NSEC_PER_SEC +                           \
+			     (BPF_CORE_READ(new, i_##which##_nsec) & ~I_CTIME_QUERIED);                                          \
+		else if (bpf_core_field_exists(mid->__i_##which))                                           \
+			ns = BPF_CORE_READ(mid, __i_##which.tv_sec) * NSEC_PER_SEC +                        \
+			     BPF_CORE_READ(mid, __i_##which.tv_nsec);                                       \
+		else if (bpf_core_field_exists(old->i_##which))                                             \
+			ns = BPF_CORE_READ(old, i_##which.tv_sec) * NSEC_PER_SEC +                          \
+			     BPF_CORE_READ(old, i_##which.tv_nsec);                                         \
+		ns;                                                                                         \
+	})
+
+/* System call number and arguments at sys_exit. x86 keeps all six; arm64 overwrites the first and keeps a copy. */
+#if defined(__TARGET_ARCH_x86)
+#define regs_syscall(regs) ((s32)(regs)->orig_ax)
+#define regs_arg0(regs) ((regs)->di)
+#define regs_arg2(regs) ((regs)->dx)
+#define regs_arg1(regs) ((regs)->si)
+#define regs_arg3(regs) ((regs)->r10)
+#define follow_compat(task) ((task)->thread_info.status & TS_COMPAT)
+#define read_compat(task) (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+#define SYS_EXIT 60
+#define SYS_EXIT_GROUP 231
+#define SYS_RT_SIGRETURN 15
+#define SYS_CLONE 56
+#define SYS_FORK 57
+#define SYS_VFORK 58
+#define SYS_READ 0
+#define SYS_WRITE 1
+#define SYS_SENDFILE 40
+#define SYS_CONNECT 42
+#define SYS_SENDTO 44
+#define SYS_RECVFROM 45
+#define SYS_SENDMSG 46
+#define SYS_RECVMSG 47
+#define SYS_READV 19
+#define SYS_WRITEV 20
+#define SYS_SPLICE 275
+#define SYS_RECVMMSG 299
+#define SYS_SENDMMSG 307
+#elif defined(__TARGET_ARCH_arm64)
+#define regs_syscall(regs) ((regs)->syscallno)
+#define regs_arg0(regs) ((regs)->orig_x0)
+#define regs_arg2(regs) ((regs)->regs[2])
+#define regs_arg1(regs) ((regs)->regs[1])
+#define regs_arg3(regs) ((regs)->regs[3])
+#define follow_compat(task) ((task)->thread_info.flags & (1ul << TIF_32BIT))
+#define read_compat(task) (BPF_CORE_READ(task, thread_info.flags) & (1ul << TIF_32BIT))
+#define SYS_EXIT 93
+#define SYS_EXIT_GROUP 94
+#define SYS_RT_SIGRETURN 139
+#define SYS_CLONE 220
+#define SYS_FORK -2 /* not on this machine */
+#define SYS_VFORK -2
+#define SYS_READ 63
+#define SYS_WRITE 64
+#define SYS_SENDFILE 71
+#define SYS_CONNECT 203
+#define SYS_SENDTO 206
+#define SYS_RECVFROM 207
+#define SYS_SENDMSG 211
+#define SYS_RECVMSG 212
+#define SYS_READV 65
+#define SYS_WRITEV 66
+#define SYS_SPLICE 76
+#define SYS_RECVMMSG 243
+#define SYS_SENDMMSG 269
+#endif
+#define SYS_CLONE3 435
+
+static __always_inline struct task_struct *current_task(void)
+{
+	if (has_current_task_btf())
+		return current_task_btf();
+	return current_task_raw();
+}
+
+/* Whether the call that is ending came by the 32-bit gate. */
+static __always_inline bool is_compat(struct task_struct *current)
+{
+	return has_current_task_btf() ? follow_compat(current) : read_compat(current);
+}
+
+#endif

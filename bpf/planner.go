@@ -1,0 +1,462 @@
+package bpf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// Want says what must be seen.
+type Want struct {
+	Workloads      bool // control groups; all the others ask for them too
+	Processes      bool // every process that is made, runs another image, or ends
+	Syscalls       bool // every system call, by name and error
+	SyscallLatency bool // and how long it took; costs a second hook on every call
+	TCP            bool // connections and bytes
+}
+
+// A hook is one program and when it is wanted. Programs are written so that each is useful alone.
+type hook struct {
+	program string
+	attach  func(*ebpf.Program) (io.Closer, error)
+	wanted  func(p *plan) bool
+}
+
+// plan is what is known while hooks are chosen.
+type plan struct {
+	Want
+	refused map[string]bool
+}
+
+func (p *plan) workloads() bool { return p.Workloads || p.Processes || p.Syscalls || p.TCP }
+
+// bytesAtExit: a kernel without the socket tracepoints counts bytes from the results of system calls.
+func (p *plan) bytesAtExit() bool {
+	return p.TCP && (p.refused["socket_sent"] || p.refused["socket_received"])
+}
+
+// dispatcher: the shared sys_exit program is worth its price when every call counts anyway. For connect alone a
+// tracepoint of its own is cheaper (see BenchmarkHook), where tracefs gives one.
+func (p *plan) dispatcher() bool {
+	return p.Syscalls || p.SyscallLatency || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
+}
+
+// hooks is every program that can be attached, in the order of attaching: what gives slots comes first, what replaces
+// another comes after it.
+var hooks = []hook{
+	{"cgroup_mkdir", tracing, (*plan).workloads},
+	{"cgroup_rmdir", tracing, (*plan).workloads},
+	{"process_fork", tracing, func(p *plan) bool { return p.Processes }},
+	{"process_exec", tracing, func(p *plan) bool { return p.Processes }},
+	{"process_exit", tracing, func(p *plan) bool { return p.Processes }},
+	{"tcp_state", tracing, func(p *plan) bool { return p.TCP }},
+	{"tcp_destroyed", tracing, func(p *plan) bool { return p.TCP }},
+	{"tcp_retransmit", tracing, func(p *plan) bool { return p.TCP }},
+	{"tcp_reset_sent", tracing, func(p *plan) bool { return p.TCP }},
+	{"tcp_reset_received", tracing, func(p *plan) bool { return p.TCP }},
+	{"socket_sent", tracing, func(p *plan) bool { return p.TCP }},
+	{"socket_received", tracing, func(p *plan) bool { return p.TCP && !p.refused["socket_sent"] }},
+	{"connect_exit", tracepoint("syscalls", "sys_exit_connect"), func(p *plan) bool { return p.TCP && !p.dispatcher() }},
+	{"sys_enter", tracing, func(p *plan) bool { return p.SyscallLatency }},
+	{"sys_exit_timed", tracing, func(p *plan) bool { return p.SyscallLatency && !p.refused["sys_enter"] }},
+	{"sys_exit", tracing, func(p *plan) bool {
+		return p.dispatcher() && (!p.SyscallLatency || p.refused["sys_enter"] || p.refused["sys_exit_timed"])
+	}},
+	{"sys_exit_group", tracing, func(p *plan) bool { return p.Syscalls }},
+}
+
+func tracing(p *ebpf.Program) (io.Closer, error) {
+	return link.AttachTracing(link.TracingOptions{Program: p})
+}
+
+func tracepoint(group, name string) func(*ebpf.Program) (io.Closer, error) {
+	return func(p *ebpf.Program) (io.Closer, error) { return link.Tracepoint(group, name, p, nil) }
+}
+
+// A Probe is one program and what became of it.
+type Probe struct {
+	Name     string
+	Wanted   bool   // somebody asks for what it sees
+	Attached bool   // it runs
+	Reason   string // why it does not run though it is wanted
+}
+
+// Hierarchy is the one tree of control groups that names workloads.
+type Hierarchy struct {
+	V1         bool
+	Controller string // V1: the controller whose tree it is
+	ID         int    // the kernel's number of the tree, 0 for cgroup2
+}
+
+// Options are what Load needs to know.
+type Options struct {
+	Hierarchy Hierarchy
+	Config    Config
+	Log       *slog.Logger
+}
+
+// Agent is the kernel side while it runs.
+type Agent struct {
+	log       *slog.Logger
+	mu        sync.Mutex // guards probes, programs and links, which a reload changes while a scrape reads
+	spec      *ebpf.CollectionSpec
+	maps      map[string]*ebpf.Map
+	missing   map[string]error // maps this kernel refuses
+	programs  map[string]*ebpf.Program
+	links     map[string]io.Closer
+	refusal   error // why there is no kernel side
+	probes    []Probe
+	variables map[string]any
+	slots     *slots
+	events    events
+	cpus      int
+}
+
+// Load makes the maps and attaches what gives control groups their slots. The rest comes with Replan, once AddCgroup was
+// called for the control groups that are there, so that nothing they do is counted under `other`. An error means that nothing at all can run here; the agent is then one that sees nothing, as is the
+// zero Agent, and may be used all the same.
+func Load(o Options) (*Agent, error) {
+	if err := rlimit.RemoveMemlock(); err != nil { // kernels before 5.11 charge maps to it
+		o.Log.Debug("locked memory stays limited", "err", err)
+	}
+	a := &Agent{log: o.Log, programs: map[string]*ebpf.Program{}, missing: map[string]error{},
+		maps: map[string]*ebpf.Map{}, links: map[string]io.Closer{}}
+	if err := a.load(o); err != nil {
+		err = errors.Join(err, a.Close())
+		return &Agent{log: o.Log, refusal: err}, err
+	}
+	return a, nil
+}
+
+// off says that the agent sees nothing.
+func (a *Agent) off() bool { return a.maps == nil }
+
+func (a *Agent) load(o Options) (err error) {
+	if a.spec, err = loadYagura(); err != nil {
+		return fmt.Errorf("read the embedded programs: %w", err)
+	}
+	if a.cpus, err = ebpf.PossibleCPU(); err != nil {
+		return fmt.Errorf("count possible CPUs: %w", err)
+	}
+	if err := a.describe(o); err != nil {
+		return err
+	}
+	if err := a.createMaps(o.Config); err != nil {
+		return err
+	}
+	if o.Config.ProgramStats {
+		if a.links["statistics"], err = ebpf.EnableStats(unix.BPF_STATS_RUN_TIME); err != nil { // off again when we close
+			delete(a.links, "statistics")
+			a.log.Warn("programs are not timed", "err", err)
+		}
+	}
+	a.Replan(Want{Workloads: true})
+	return nil
+}
+
+// describe sets the knobs that every program shares.
+func (a *Agent) describe(o Options) error {
+	offset, err := cgroupOffset(o.Hierarchy)
+	if err != nil {
+		return err
+	}
+	var compat [512]uint16
+	for i := range compat {
+		compat[i] = syscallOther
+	}
+	for nr, dense := range compatSyscalls {
+		compat[nr] = dense
+	}
+	a.variables = map[string]any{
+		"cgroup_offset":    offset,
+		"cgroup_v1":        o.Hierarchy.V1,
+		"cgroup_hierarchy": int32(o.Hierarchy.ID),
+		"compat_syscalls":  compat,
+		"wake_bytes":       uint32(min(ringBytes(o.Config)/8, 128<<10)),
+		"self_tgid":        uint32(os.Getpid()),
+	}
+	return nil
+}
+
+// cgroupOffset finds the member of css_set that leads to the tracked hierarchy.
+func cgroupOffset(h Hierarchy) (uint32, error) {
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return 0, fmt.Errorf("read the kernel's type information (CONFIG_DEBUG_INFO_BTF): %w", err)
+	}
+	var set *btf.Struct
+	if err := kernel.TypeByName("css_set", &set); err != nil {
+		return 0, fmt.Errorf("find struct css_set: %w", err)
+	}
+	if !h.V1 {
+		return memberOffset(set, "dfl_cgrp")
+	}
+	base, err := memberOffset(set, "subsys")
+	if err != nil {
+		return 0, err
+	}
+	var ids *btf.Enum
+	if err := kernel.TypeByName("cgroup_subsys_id", &ids); err != nil {
+		return 0, fmt.Errorf("find enum cgroup_subsys_id: %w", err)
+	}
+	for _, v := range ids.Values {
+		if v.Name == h.Controller+"_cgrp_id" {
+			return base + uint32(v.Value)*8, nil
+		}
+	}
+	return 0, fmt.Errorf("control group controller %q is not one of this kernel's", h.Controller)
+}
+
+func memberOffset(s *btf.Struct, name string) (uint32, error) {
+	for _, m := range s.Members {
+		if m.Name == name {
+			return m.Offset.Bytes(), nil
+		}
+	}
+	return 0, fmt.Errorf("struct %s has no member %s", s.Name, name)
+}
+
+// Replan attaches what is wanted now and was not before, and detaches what nobody wants any more, each program by itself.
+// It goes through the hooks once; what is refused is told by Probes, and changes what comes after it.
+func (a *Agent) Replan(w Want) {
+	if a.off() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.probes = refused(w, a.refusal)
+		return
+	}
+	if pid, err := a.findSelf(); err == nil {
+		a.variables["self_tgid"] = pid
+	} else {
+		a.log.Debug("own process id is taken as it is seen here", "err", err)
+	}
+	p := &plan{Want: w, refused: map[string]bool{}}
+	var probes []Probe
+	for _, h := range hooks {
+		probes = append(probes, a.decide(p, h))
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.probes = probes
+}
+
+func (a *Agent) decide(p *plan, h hook) Probe {
+	probe := Probe{Name: h.program, Wanted: h.wanted(p)}
+	if l := a.links[h.program]; l != nil {
+		probe.Attached = probe.Wanted
+		if !probe.Wanted {
+			a.detach(h.program)
+		}
+		return probe
+	}
+	if !probe.Wanted {
+		return probe
+	}
+	a.variables["count_syscalls"] = p.Syscalls
+	a.variables["watch_connect"] = p.TCP
+	a.variables["socket_bytes"] = p.bytesAtExit()
+	if err := a.attachOne(h); err != nil {
+		p.refused[h.program] = true
+		probe.Reason = shortReason(err)
+		a.log.Warn("probe refused", "probe", h.program, "reason", probe.Reason)
+		a.log.Debug("probe refused", "probe", h.program, "err", fmt.Sprintf("%+v", err))
+		return probe
+	}
+	probe.Attached = true
+	return probe
+}
+
+func (a *Agent) detach(program string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := errors.Join(a.links[program].Close(), a.programs[program].Close()); err != nil {
+		a.log.Warn("probe not detached", "probe", program, "err", err)
+	}
+	delete(a.links, program)
+	delete(a.programs, program)
+}
+
+func (a *Agent) attachOne(h hook) error {
+	prog, err := a.loadProgram(h.program)
+	if err != nil {
+		return err
+	}
+	l, err := h.attach(prog)
+	if err != nil {
+		return errors.Join(fmt.Errorf("attach: %w", err), prog.Close())
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.links[h.program], a.programs[h.program] = l, prog
+	return nil
+}
+
+// loadProgram loads one program with the shared maps and its own copy of the knobs.
+func (a *Agent) loadProgram(name string) (*ebpf.Program, error) {
+	coll, err := a.loadCollection(name)
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	return coll.DetachProgram(name), nil
+}
+
+func (a *Agent) loadCollection(name string) (*ebpf.Collection, error) {
+	spec := a.spec.Copy()
+	prog, ok := spec.Programs[name]
+	if !ok {
+		return nil, fmt.Errorf("no program %q", name)
+	}
+	spec.Programs = map[string]*ebpf.ProgramSpec{name: prog}
+	for variable, value := range a.variables {
+		if err := spec.Variables[variable].Set(value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", variable, err)
+		}
+	}
+	for _, ins := range prog.Instructions {
+		if err := a.missing[ins.Reference()]; err != nil && ins.IsLoadFromMap() {
+			return nil, fmt.Errorf("map %s: %w", ins.Reference(), err)
+		}
+	}
+	replace := map[string]*ebpf.Map{}
+	for m := range spec.Maps {
+		if a.maps[m] != nil {
+			replace[m] = a.maps[m]
+		} else if !strings.HasPrefix(m, ".") {
+			delete(spec.Maps, m)
+		}
+	}
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
+}
+
+// findSelf asks the kernel for our process id in the initial pid namespace, which we may not be in.
+func (a *Agent) findSelf() (uint32, error) {
+	coll, err := a.loadCollection("find_self")
+	if err != nil {
+		return 0, err
+	}
+	defer coll.Close()
+	if _, err := coll.Programs["find_self"].Run(&ebpf.RunOptions{}); err != nil {
+		return 0, fmt.Errorf("run find_self: %w", err)
+	}
+	var pid uint32
+	if err := coll.Variables["self_found"].Get(&pid); err != nil {
+		return 0, fmt.Errorf("read own process id: %w", err)
+	}
+	return pid, nil
+}
+
+// FindSockets notes who owns the TCP sockets that are there already. Call it once every control group has its slot.
+func (a *Agent) FindSockets() {
+	if a.off() {
+		return
+	}
+	probe := Probe{Name: "sockets", Wanted: true, Attached: true}
+	if _, err := a.iterate("sockets"); err != nil { // it fills maps and writes nothing
+		probe.Attached, probe.Reason = false, shortReason(err)
+		a.log.Warn("sockets older than we are have no owner", "reason", probe.Reason)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.probes = append(a.probes, probe)
+}
+
+// iterate runs an iterator program to its end and returns what it writes.
+func (a *Agent) iterate(name string) ([]byte, error) {
+	if a.off() {
+		return nil, errors.New("no BPF here")
+	}
+	prog, err := a.loadProgram(name)
+	if err != nil {
+		return nil, err
+	}
+	defer prog.Close()
+	it, err := link.AttachIter(link.IterOptions{Program: prog})
+	if err != nil {
+		return nil, fmt.Errorf("attach: %w", err)
+	}
+	defer it.Close()
+	r, err := it.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	defer r.Close()
+	written, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("read: %w", err)
+	}
+	return written, nil
+}
+
+// Probes says of every program whether it is wanted, runs, and if not why, in the order of their names.
+func (a *Agent) Probes() []Probe {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	probes := slices.Clone(a.probes)
+	slices.SortFunc(probes, byName)
+	return probes
+}
+
+func byName(a, b Probe) int { return cmp.Compare(a.Name, b.Name) }
+
+// refused returns the probes of a kernel side that cannot run at all: every wanted one, with the reason.
+func refused(w Want, err error) []Probe {
+	var probes []Probe
+	for _, h := range hooks {
+		if h.wanted(&plan{Want: w, refused: map[string]bool{}}) {
+			probes = append(probes, Probe{Name: h.program, Wanted: true, Reason: shortReason(err)})
+		}
+	}
+	return probes
+}
+
+// Close detaches everything and frees the maps.
+func (a *Agent) Close() error {
+	var errs []error
+	for _, l := range a.links {
+		errs = append(errs, l.Close())
+	}
+	for _, p := range a.programs {
+		errs = append(errs, p.Close())
+	}
+	for _, m := range a.maps {
+		errs = append(errs, m.Close())
+	}
+	a.links, a.programs, a.maps = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// shortReason is the first line of an error, which for a refused program would otherwise hold the verifier's log.
+func shortReason(err error) string {
+	var ve *ebpf.VerifierError
+	if errors.As(err, &ve) {
+		if len(ve.Log) > 0 {
+			return fmt.Sprintf("%v: %s", ve.Cause, strings.TrimSpace(lastRemark(ve.Log)))
+		}
+		return ve.Cause.Error()
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// lastRemark is what the verifier said before its statistics.
+func lastRemark(log []string) string {
+	for _, line := range slices.Backward(log) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "processed ") {
+			return line
+		}
+	}
+	return ""
+}

@@ -1,0 +1,361 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes: one event when one is made, runs another image, or ends; and a walk over those that are already there. */
+#include "include/helpers.h"
+
+/* Room for the longest event, with slack so that the verifier sees every write end inside. */
+struct exec_scratch {
+	/* Where the path walk stands. In memory rather than in registers the verifier knows nothing of it, so every turn of
+	 * the loop looks the same to it and is checked once. */
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+	u64 length;
+	struct exec_event e;
+	char data[PATH_MAX_BYTES + NAME_MAX_BYTES + ARGS_MAX_BYTES];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct exec_scratch);
+} exec_scratch SEC(".maps");
+
+/* Processes whose end was already told: two last threads may each see that no thread is left. */
+struct exit_key {
+	u64 start;
+	u32 pid, reserved;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct exit_key);
+	__type(value, u8);
+} exits_told SEC(".maps");
+
+static __always_inline u32 read_id(struct pid *pid)
+{
+	return pid ? BPF_CORE_READ(pid, numbers[0].nr) : 0;
+}
+
+/* The number of pid as the name space with this level sees it. */
+static __always_inline u32 read_virtual_id(struct pid *pid, u32 level)
+{
+	struct upid up = {};
+	if (!pid || level > 32)
+		return 0;
+	void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
+	bpf_probe_read_kernel(&up.nr, sizeof(up.nr),
+			      numbers + level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
+	return up.nr;
+}
+
+static __always_inline struct pid_namespace *read_pid_namespace(struct pid *pid, u32 level)
+{
+	struct pid_namespace *ns = NULL;
+	if (!pid || level > 32)
+		return NULL;
+	void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
+	bpf_probe_read_kernel(&ns, sizeof(ns),
+			      numbers + level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, ns));
+	return ns;
+}
+
+static __always_inline void fill_ids(struct task_info *t, struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct pid *group = BPF_CORE_READ(signal, pids[PIDTYPE_PGID]);
+	struct pid *session = BPF_CORE_READ(signal, pids[PIDTYPE_SID]);
+	u32 level = BPF_CORE_READ(pid, level);
+	struct pid_namespace *ns = read_pid_namespace(pid, level);
+	struct tty_struct *tty = BPF_CORE_READ(signal, tty);
+
+	t->pid = BPF_CORE_READ(task, tgid);
+	t->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	t->pgid = read_id(group);
+	t->sid = read_id(session);
+	t->vpid = read_virtual_id(pid, level);
+	t->vpgid = read_virtual_id(group, level);
+	t->vsid = read_virtual_id(session, level);
+	t->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	t->ns_pid = ns ? BPF_CORE_READ(ns, ns.inum) : 0;
+	t->pidns_init_start = ns ? BPF_CORE_READ(ns, child_reaper, start_boottime) : 0;
+	t->tty = 0;
+	if (tty) {
+		u32 minor = BPF_CORE_READ(tty, driver, minor_start) + BPF_CORE_READ(tty, index);
+		/* As /proc/PID/stat encodes it: minor's low byte, major, minor's rest. */
+		t->tty = (minor & 0xff) | BPF_CORE_READ(tty, driver, major) << 8 | (minor & ~0xff) << 12;
+	}
+}
+
+static __always_inline void fill_credentials(struct task_info *t, struct task_struct *task)
+{
+	const struct cred *cred = BPF_CORE_READ(task, cred);
+
+	t->uid = BPF_CORE_READ(cred, uid.val);
+	t->euid = BPF_CORE_READ(cred, euid.val);
+	t->suid = BPF_CORE_READ(cred, suid.val);
+	t->gid = BPF_CORE_READ(cred, gid.val);
+	t->egid = BPF_CORE_READ(cred, egid.val);
+	t->sgid = BPF_CORE_READ(cred, sgid.val);
+	t->cap_permitted = read_caps(cred, cap_permitted);
+	t->cap_effective = read_caps(cred, cap_effective);
+	t->cap_inheritable = read_caps(cred, cap_inheritable);
+	t->ns_user = BPF_CORE_READ(cred, user_ns, ns.inum);
+	t->login_uid = t->audit_session = INVALID_ID;
+	if (bpf_core_field_exists(task->loginuid)) /* CONFIG_AUDIT */
+		t->login_uid = BPF_CORE_READ(task, loginuid.val);
+	if (bpf_core_field_exists(task->sessionid))
+		t->audit_session = BPF_CORE_READ(task, sessionid);
+}
+
+static __always_inline void fill_namespaces(struct task_info *t, struct task_struct *task)
+{
+	struct nsproxy *ns = BPF_CORE_READ(task, nsproxy);
+
+	t->ns_mount = t->ns_net = t->ns_uts = t->ns_ipc = t->ns_cgroup = 0;
+	if (!ns) /* a task that is ending has none */
+		return;
+	t->ns_mount = BPF_CORE_READ(ns, mnt_ns, ns.inum);
+	t->ns_net = BPF_CORE_READ(ns, net_ns, ns.inum);
+	t->ns_uts = BPF_CORE_READ(ns, uts_ns, ns.inum);
+	t->ns_ipc = BPF_CORE_READ(ns, ipc_ns, ns.inum);
+	t->ns_cgroup = BPF_CORE_READ(ns, cgroup_ns, ns.inum);
+}
+
+/* overlayfs keeps the dentry of the written copy right behind the inode it shows (struct ovl_inode, since 4.13; not a
+ * BTF field where overlay is a module, so the layout is tested on every kernel of the list). */
+static __always_inline u32 overlay_layer(struct inode *inode)
+{
+	struct dentry *upper = NULL;
+	if (BPF_CORE_READ(inode, i_sb, s_magic) != OVERLAYFS_SUPER_MAGIC)
+		return 0;
+	bpf_probe_read_kernel(&upper, sizeof(upper), (void *)inode + bpf_core_type_size(struct inode));
+	if (upper && BPF_CORE_READ(upper, d_inode))
+		return TASK_EXE_UPPER;
+	return TASK_EXE_LOWER;
+}
+
+static __always_inline u32 memfd_flag(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	char name[8] = {};
+	if (BPF_CORE_READ(dentry, d_parent) != dentry)
+		return 0; /* a file of a directory, whatever it is called */
+	bpf_probe_read_kernel(name, 6, BPF_CORE_READ(dentry, d_name.name));
+	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' && name[3] == 'f' && name[4] == 'd' && name[5] == ':'
+		       ? TASK_EXE_MEMFD
+		       : 0;
+}
+
+static __always_inline void fill_executable(struct task_info *t, struct file *file)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	t->exe_inode = BPF_CORE_READ(inode, i_ino);
+	t->exe_device = BPF_CORE_READ(inode, i_sb, s_dev);
+	t->exe_change = inode_time(inode, ctime);
+	t->exe_modify = inode_time(inode, mtime);
+	t->flags |= overlay_layer(inode) | memfd_flag(file);
+	if (BPF_CORE_READ(inode, i_nlink) == 0)
+		t->flags |= TASK_EXE_UNLINKED;
+}
+
+static __always_inline void fill_task(struct task_info *t, struct task_struct *task)
+{
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct file *exe = mm ? BPF_CORE_READ(mm, exe_file) : NULL;
+
+	t->reserved = t->flags = 0;
+	t->exe_inode = t->exe_device = t->exe_change = t->exe_modify = 0;
+	fill_ids(t, task);
+	fill_credentials(t, task);
+	fill_namespaces(t, task);
+	t->cgroup_id = task_cgroup_id(task);
+	bpf_probe_read_kernel(t->comm, sizeof(t->comm), &task->comm);
+	if (exe)
+		fill_executable(t, exe);
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		t->flags |= TASK_KERNEL_THREAD;
+}
+
+enum walk { WALK_ON, WALK_END, WALK_TRUNCATED };
+
+/* One step of the walk: over a mount point, or past one component, whose name is appended. A function of its own, since
+ * inlined the compiler lets the loop fall through into its head, which the verifier of 5.10 takes for endless. */
+static __noinline enum walk path_step(struct exec_scratch *s, struct path *root)
+{
+	struct dentry *dentry = s->dentry;
+	struct vfsmount *mnt = s->mnt;
+	u64 off = s->length;
+
+	if (dentry == root->dentry && mnt == root->mnt)
+		return WALK_END;
+	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
+		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+		struct mount *above = BPF_CORE_READ(m, mnt_parent);
+		if (above == m)
+			return WALK_END; /* the top of the mount tree: the file lies outside of the task's root */
+		s->dentry = BPF_CORE_READ(m, mnt_mountpoint);
+		s->mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
+		return WALK_ON;
+	}
+	if (off > PATH_MAX_BYTES - NAME_MAX_BYTES)
+		return WALK_TRUNCATED;
+	long n = bpf_probe_read_kernel_str(s->data + off, NAME_MAX_BYTES, BPF_CORE_READ(dentry, d_name.name));
+	if (n > 0)
+		s->length = off + n;
+	s->dentry = BPF_CORE_READ(dentry, d_parent);
+	return s->dentry == dentry ? WALK_END : WALK_ON; /* no directory above: a memfd, or unreachable */
+}
+
+/* Appends the components of a path, leaf first, up to the root of task, through mounts. Returns their length. */
+static __always_inline u32 append_path(struct exec_scratch *s, struct file *file, struct task_struct *task, u32 *flags)
+{
+	struct path root = {.dentry = BPF_CORE_READ(task, fs, root.dentry), .mnt = BPF_CORE_READ(task, fs, root.mnt)};
+	enum walk step = WALK_TRUNCATED;
+
+	s->dentry = BPF_CORE_READ(file, f_path.dentry);
+	s->mnt = BPF_CORE_READ(file, f_path.mnt);
+	s->length = 0;
+	for (int i = 0; i < PATH_DEPTH; i++) {
+		step = path_step(s, &root);
+		if (step != WALK_ON)
+			break;
+	}
+	if (step != WALK_END)
+		*flags |= TASK_PATH_TRUNCATED;
+	return s->length;
+}
+
+static __always_inline u32 append_args(char *out, struct mm_struct *mm, u32 *flags)
+{
+	u64 start = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
+	u64 n = end - start;
+	if (n > ARGS_MAX_BYTES) {
+		n = ARGS_MAX_BYTES;
+		*flags |= TASK_ARGS_TRUNCATED;
+	}
+	if (n == 0)
+		return 0;
+	if (bpf_probe_read_user(out, n, (void *)start)) {
+		*flags |= TASK_COMMAND_FAULT;
+		return 0;
+	}
+	return n;
+}
+
+static __always_inline void count_process(u32 slot, int what, int n)
+{
+	struct slot_counters *c = slot_counters(slot);
+	if (!c)
+		return;
+	if (what == EVENT_FORK)
+		c->forks++;
+	else if (what == EVENT_EXEC)
+		c->execs++;
+	else if (what == EVENT_EXIT && n >= 0 && n < EXIT_REASONS)
+		c->exits[n]++;
+}
+
+/* Runs in the parent, once the child is complete but has not run. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	if (BPF_CORE_READ(child, pid) != BPF_CORE_READ(child, tgid))
+		return 0; /* a thread */
+	count_process(cgroup_to_slot(task_cgroup_id(child)), EVENT_FORK, 0);
+	struct fork_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_loss(events[EVENT_FORK]);
+		return 0;
+	}
+	fill_header(&e->h, EVENT_FORK, parent);
+	fill_task(&e->task, child);
+	bpf_ringbuf_submit(e, wake_flags());
+	return 0;
+}
+
+/* Runs after the point of no return, with the new image in place. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	u32 zero = 0;
+
+	count_process(current_slot(), EVENT_EXEC, 0);
+	struct exec_scratch *s = bpf_map_lookup_elem(&exec_scratch, &zero);
+	if (!s)
+		return 0;
+	struct task_struct *current = current_task();
+	struct mm_struct *mm = BPF_CORE_READ(task, mm);
+	struct file *exe = BPF_CORE_READ(bprm, file);
+	fill_header(&s->e.h, EVENT_EXEC, current);
+	fill_task(&s->e.task, task);
+	u32 flags = s->e.task.flags;
+	u32 path = append_path(s, exe, current, &flags);
+	if (path > PATH_MAX_BYTES)
+		path = PATH_MAX_BYTES;
+	u32 args = append_args(s->data + path, mm, &flags);
+	if (args > ARGS_MAX_BYTES)
+		args = ARGS_MAX_BYTES;
+	s->e.task.flags = flags;
+	s->e.path_len = path;
+	s->e.args_len = args;
+	if (bpf_ringbuf_output(&events, &s->e, sizeof(s->e) + path + args, wake_flags()))
+		count_loss(events[EVENT_EXEC]);
+	return 0;
+}
+
+static __always_inline int exit_reason(u32 status)
+{
+	if (status & 0x80)
+		return EXIT_CORE_DUMP;
+	if (status & 0x7f)
+		return EXIT_SIGNAL;
+	return status ? EXIT_ERROR : EXIT_COMPLETED;
+}
+
+/* Runs once per thread; signal->live is 0 when the last one is going, which two may see at once. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	u8 one = 1;
+
+	if (BPF_CORE_READ(signal, live.counter))
+		return 0;
+	struct exit_key key = {.start = BPF_CORE_READ(leader, start_boottime), .pid = BPF_CORE_READ(task, tgid)};
+	/* An int: before 6.4 (d7ba4cc900bf) the upper half of the register is not part of the result. */
+	int told = bpf_map_update_elem(&exits_told, &key, &one, BPF_NOEXIST);
+	if (told == -17 /* EEXIST */)
+		return 0;
+	u32 status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(signal, group_exit_code)
+								       : BPF_CORE_READ(leader, exit_code);
+	count_process(current_slot(), EVENT_EXIT, exit_reason(status));
+	struct exit_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_loss(events[EVENT_EXIT]);
+		return 0;
+	}
+	fill_header(&e->h, EVENT_EXIT, current_task());
+	e->status = status;
+	e->reserved = 0;
+	bpf_ringbuf_submit(e, wake_flags());
+	return 0;
+}
+
+/* Walks the processes that are there already: one task_info each. */
+SEC("iter/task")
+int processes(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task_info t = {};
+
+	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		return 0;
+	fill_task(&t, task);
+	bpf_seq_write(ctx->meta->seq, &t, sizeof(t));
+	return 0;
+}

@@ -1,0 +1,240 @@
+package bpf
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf/ringbuf"
+
+	"github.com/yagura-io/yagura/rules/event"
+)
+
+// events is the reading end of the ring buffer.
+type events struct {
+	reader atomic.Pointer[ringbuf.Reader]
+}
+
+func (e *events) waiting() int {
+	r := e.reader.Load()
+	if r == nil {
+		return 0
+	}
+	return r.AvailableBytes()
+}
+
+// readEvery is how often the ring buffer is looked into when the kernel does not wake us: see wake_flags.
+const readEvery = 20 * time.Millisecond
+
+// Run reports events to sink until ctx is done, in the order in which the ring buffer took them. It is an event.Source.
+func (a *Agent) Run(ctx context.Context, sink func(*event.Event)) error {
+	return a.Stream(ctx, nil, sink)
+}
+
+// Stream is Run that also hands on each record's bytes before they are decoded, for a Recorder.
+func (a *Agent) Stream(ctx context.Context, raw func([]byte) error, sink func(*event.Event)) error {
+	if a.off() {
+		<-ctx.Done()
+		return nil
+	}
+	r, err := ringbuf.NewReader(a.maps["events"])
+	if err != nil {
+		return fmt.Errorf("open the ring buffer: %w", err)
+	}
+	a.events.reader.Store(r)
+	defer a.events.reader.Store(nil)
+	defer r.Close()
+	stop := context.AfterFunc(ctx, func() { r.Close() })
+	defer stop()
+
+	d := decoder{boot: a.slots.boot.UnixNano()}
+	var record ringbuf.Record
+	r.SetDeadline(time.Now().Add(readEvery))
+	for {
+		err := r.ReadInto(&record)
+		if errors.Is(err, os.ErrDeadlineExceeded) { // all that waited has been read
+			r.SetDeadline(time.Now().Add(readEvery))
+			continue
+		}
+		if err != nil {
+			if errors.Is(err, ringbuf.ErrClosed) || errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("read the ring buffer: %w", err)
+		}
+		if raw != nil {
+			if err := raw(record.RawSample); err != nil {
+				return fmt.Errorf("record: %w", err)
+			}
+		}
+		ev, err := d.decode(record.RawSample)
+		if err != nil {
+			a.log.Error("event dropped", "err", err) // a build whose halves do not match
+			continue
+		}
+		sink(ev)
+	}
+}
+
+// decoder turns records into events. It keeps one event and its buffers, used again by the next call.
+type decoder struct {
+	ev   event.Event
+	path []byte
+	num  uint64
+	boot int64 // Unix ns at which the boot clock was 0
+}
+
+// as views the head of a record as a struct of the wire format. The record must be long enough and 8-byte aligned;
+// ring buffer records and our own buffers are.
+func as[T any](raw []byte) *T { return (*T)(unsafe.Pointer(unsafe.SliceData(raw))) }
+
+// bytesIn views a value as its bytes.
+func bytesIn[T any](v *T) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v)) }
+
+func sizeOf[T any]() int {
+	var t T
+	return int(unsafe.Sizeof(t))
+}
+
+// decode returns the event of a record; it is valid until the next call, and its Args only as long as raw.
+func (d *decoder) decode(raw []byte) (*event.Event, error) {
+	if len(raw) < sizeOf[yaguraHeader]() {
+		return nil, fmt.Errorf("record of %d bytes: want at least a header of %d", len(raw), sizeOf[yaguraHeader]())
+	}
+	h := as[yaguraHeader](raw)
+	path := d.ev.Path
+	d.ev = event.Event{
+		Kind: event.Kind(h.Kind), CPU: h.Cpu, PID: h.Pid, TID: h.Tid, UID: h.Uid, GID: h.Gid,
+		Boot: h.Boot, Time: d.boot + int64(h.Boot), Start: h.Start, CgroupID: h.CgroupId, Path: path[:0],
+	}
+	if err := d.decodeKind(raw, h.Kind); err != nil {
+		return nil, err
+	}
+	d.num++
+	d.ev.Num = d.num
+	return &d.ev, nil
+}
+
+func (d *decoder) decodeKind(raw []byte, kind uint16) error {
+	switch event.Kind(kind) {
+	case event.Fork:
+		if err := want[yaguraForkEvent](raw); err != nil {
+			return err
+		}
+		copyTask(&d.ev.Task, &as[yaguraForkEvent](raw).Task)
+	case event.Exec:
+		return d.decodeExec(raw)
+	case event.Exit:
+		if err := want[yaguraExitEvent](raw); err != nil {
+			return err
+		}
+		d.ev.Status = as[yaguraExitEvent](raw).Status
+	case event.CgroupMake, event.CgroupRemove:
+		return d.decodeCgroup(raw)
+	default:
+		return fmt.Errorf("record of unknown kind %d", kind)
+	}
+	return nil
+}
+
+func (d *decoder) decodeExec(raw []byte) error {
+	if err := want[yaguraExecEvent](raw); err != nil {
+		return err
+	}
+	e := as[yaguraExecEvent](raw)
+	tail := raw[sizeOf[yaguraExecEvent]():]
+	if uint64(e.PathLen)+uint64(e.ArgsLen) > uint64(len(tail)) {
+		return fmt.Errorf("exec record: path of %d and arguments of %d bytes in a tail of %d", e.PathLen, e.ArgsLen, len(tail))
+	}
+	copyTask(&d.ev.Task, &e.Task)
+	d.ev.Path = joinPath(d.ev.Path[:0], tail[:e.PathLen], d.ev.Task.Flags)
+	d.ev.Args = tail[e.PathLen : e.PathLen+e.ArgsLen]
+	return nil
+}
+
+func (d *decoder) decodeCgroup(raw []byte) error {
+	if err := want[yaguraCgroupEvent](raw); err != nil {
+		return err
+	}
+	e := as[yaguraCgroupEvent](raw)
+	tail := raw[sizeOf[yaguraCgroupEvent]():]
+	if uint64(e.PathLen) > uint64(len(tail)) {
+		return fmt.Errorf("control group record: path of %d bytes in a tail of %d", e.PathLen, len(tail))
+	}
+	d.ev.CgroupID, d.ev.Parent = e.Id, e.Parent
+	d.ev.Path = append(d.ev.Path[:0], bytes.TrimRight(tail[:e.PathLen], "\x00")...)
+	return nil
+}
+
+// want says whether a record holds a T.
+func want[T any](raw []byte) error {
+	if size := sizeOf[T](); len(raw) < size {
+		return fmt.Errorf("record of %d bytes: want at least %d", len(raw), size)
+	}
+	return nil
+}
+
+// joinPath turns components, leaf first and each ended by a NUL, into a path. A path whose head was cut begins with an
+// ellipsis; the name of a memory file stands as it is, without a slash.
+func joinPath(to, components []byte, flags event.Flags) []byte {
+	if flags&event.ExeMemfd != 0 {
+		return append(to, bytes.TrimRight(components, "\x00")...)
+	}
+	if flags&event.PathTruncated != 0 {
+		to = append(to, "..."...)
+	}
+	for end := len(components); end > 0; {
+		end-- // the NUL
+		start := bytes.LastIndexByte(components[:end], 0) + 1
+		to = append(to, '/')
+		to = append(to, components[start:end]...)
+		end = start
+	}
+	if len(to) == 0 {
+		to = append(to, '/')
+	}
+	return to
+}
+
+func copyTask(to *event.Task, t *yaguraTaskInfo) {
+	*to = event.Task{
+		PID: t.Pid, PPID: t.Ppid, PGID: t.Pgid, SID: t.Sid, VPID: t.Vpid, VPGID: t.Vpgid, VSID: t.Vsid, TTY: t.Tty,
+		UID: t.Uid, EUID: t.Euid, SUID: t.Suid, GID: t.Gid, EGID: t.Egid, SGID: t.Sgid,
+		LoginUID: t.LoginUid, AuditSession: t.AuditSession, Start: t.Start,
+		CapPermitted: t.CapPermitted, CapEffective: t.CapEffective, CapInheritable: t.CapInheritable,
+		CgroupID: t.CgroupId, ExeInode: t.ExeInode, ExeChange: t.ExeChange, ExeModify: t.ExeModify,
+		PIDNamespaceInit: t.PidnsInitStart, ExeDevice: t.ExeDevice, Flags: event.Flags(t.Flags),
+		Namespaces: event.Namespaces{Mount: t.NsMount, PID: t.NsPid, Net: t.NsNet, User: t.NsUser, UTS: t.NsUts,
+			IPC: t.NsIpc, Cgroup: t.NsCgroup},
+		Comm: *(*[16]byte)(unsafe.Pointer(&t.Comm)),
+	}
+}
+
+// Processes calls yield with every process that is there, as the kernel's own walk over them gives it.
+func (a *Agent) Processes(yield func(event.Task)) error {
+	raw, err := a.iterate("processes")
+	if err != nil {
+		return err
+	}
+	size := sizeOf[yaguraTaskInfo]()
+	if len(raw)%size != 0 {
+		return fmt.Errorf("walk of processes gave %d bytes: want a multiple of %d", len(raw), size)
+	}
+	for ; len(raw) > 0; raw = raw[size:] {
+		var info yaguraTaskInfo
+		copy(bytesIn(&info), raw)
+		var t event.Task
+		copyTask(&t, &info)
+		yield(t)
+	}
+	return nil
+}
+
+var _ event.Source = (*Agent)(nil)
+var _ io.Closer = (*Agent)(nil)

@@ -1,0 +1,18 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All families in one object, so that they share their maps and knobs; each program is still loaded by itself. */
+#include "cgroup.bpf.c"
+#include "process.bpf.c"
+#include "syscalls.bpf.c"
+#include "tcp.bpf.c"
+#include "bench.bpf.c"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* Otherwise only behind local pointers, which BTF forgets; bpf2go looks types up there. */
+const struct header *header_type __attribute__((unused));
+const struct fork_event *fork_event_type __attribute__((unused));
+const struct exec_event *exec_event_type __attribute__((unused));
+const struct exit_event *exit_event_type __attribute__((unused));
+const struct cgroup_event *cgroup_event_type __attribute__((unused));

@@ -1,0 +1,273 @@
+package exporter
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/yagura-io/yagura/bpf"
+	"github.com/yagura-io/yagura/rules/event"
+)
+
+// KernelCounters are the counters that the kernel side keeps by slot; a bpf.Agent has them.
+type KernelCounters interface {
+	Counters(yield func(bpf.Slot, *bpf.Counters)) error
+	Syscalls(yield func(bpf.Slot, *[bpf.SyscallSlots]uint64)) error
+	SyscallErrors(yield func(slot uint32, syscall, errno int, n uint64)) error
+	SyscallDurations(yield func(slot uint32, syscall int, h *bpf.Histogram)) error
+	Recycle(now time.Time, hold func(bpf.Slot) bool) (freed []bpf.Slot, err error)
+}
+
+// A Namer says what the series of a control group belong to. While it is not known they are held back, at most patience.
+type Namer func(cgroupID uint64) (w event.Workload, known bool)
+
+// patience is how long a slot may have no name: its event may still wait in the ring buffer, and then a runtime is asked.
+// After that its counts are the host's.
+const patience = 10 * time.Second
+
+// freshFor is how long one reading of the kernel's counters serves the collectors of a scrape.
+const freshFor = 200 * time.Millisecond
+
+// A Kernel reads the kernel's counters once for all collectors of a scrape, and adds them up by workload: a workload may
+// have several control groups, at once or one after the other. What the dead ones have counted stays in the sum as long
+// as the workload has a control group, so that nothing but its end makes a counter go down.
+type Kernel struct {
+	source KernelCounters
+	name   Namer
+
+	mu        sync.Mutex
+	taken     time.Time
+	slots     map[uint32]*slotTotals
+	retired   map[event.Workload]*totals
+	workloads []*workloadTotals // sorted by name
+}
+
+// totals is what was counted for something.
+type totals struct {
+	counters  bpf.Counters
+	calls     [bpf.SyscallSlots]uint64
+	errors    map[callError]uint64
+	durations map[int]*bpf.Histogram
+}
+
+type callError struct{ syscall, errno int }
+
+// slotTotals is the last reading of one slot.
+type slotTotals struct {
+	totals
+	slot     bpf.Slot
+	workload event.Workload
+	named    bool
+	seen     bool
+	since    time.Time // when it was first seen
+}
+
+type workloadTotals struct {
+	event.Workload
+	totals
+}
+
+// NewKernel returns a reader of the kernel's counters.
+func NewKernel(source KernelCounters, name Namer) *Kernel {
+	return &Kernel{source: source, name: name, slots: map[uint32]*slotTotals{}, retired: map[event.Workload]*totals{}}
+}
+
+// read calls do with the sums of every workload, which are at most freshFor old.
+func (k *Kernel) read(do func(w *workloadTotals)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if now := time.Now(); now.Sub(k.taken) > freshFor {
+		if err := k.refresh(now); err != nil {
+			return err
+		}
+		k.taken = now
+	}
+	for _, w := range k.workloads {
+		do(w)
+	}
+	return nil
+}
+
+// KeepNames asks for the names of new slots now, which their runtime may have forgotten by the next scrape.
+func (k *Kernel) KeepNames() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.source.Counters(func(slot bpf.Slot, _ *bpf.Counters) { k.named(k.at(slot)) })
+}
+
+func (k *Kernel) refresh(now time.Time) error {
+	if err := k.readSlots(); err != nil {
+		return err
+	}
+	k.addUp()
+	freed, err := k.source.Recycle(now, k.unnamed)
+	for _, slot := range freed {
+		k.retire(slot)
+	}
+	if err != nil {
+		return fmt.Errorf("free slots of control groups that are gone: %w", err)
+	}
+	k.forget()
+	return nil
+}
+
+func (k *Kernel) readSlots() error {
+	for _, s := range k.slots {
+		s.seen = false
+		s.totals.clear()
+	}
+	if err := k.source.Counters(func(slot bpf.Slot, c *bpf.Counters) { k.at(slot).counters = *c }); err != nil {
+		return err
+	}
+	if err := k.source.Syscalls(func(slot bpf.Slot, n *[bpf.SyscallSlots]uint64) { k.at(slot).calls = *n }); err != nil {
+		return err
+	}
+	if err := k.source.SyscallErrors(func(slot uint32, call, errno int, n uint64) {
+		if s := k.slots[slot]; s != nil {
+			s.addError(callError{call, errno}, n)
+		}
+	}); err != nil {
+		return fmt.Errorf("read errors of system calls: %w", err)
+	}
+	if err := k.source.SyscallDurations(func(slot uint32, call int, h *bpf.Histogram) {
+		if s := k.slots[slot]; s != nil {
+			s.addDuration(call, h)
+		}
+	}); err != nil {
+		return fmt.Errorf("read durations of system calls: %w", err)
+	}
+	return nil
+}
+
+// at returns the reading of a slot, a new one if the slot has another control group than before.
+func (k *Kernel) at(slot bpf.Slot) *slotTotals {
+	s := k.slots[slot.Number]
+	if s == nil || s.slot.CgroupID != slot.CgroupID {
+		s = &slotTotals{since: time.Now()}
+		k.slots[slot.Number] = s
+	}
+	s.slot, s.seen = slot, true
+	return s
+}
+
+// addUp sums the slots by workload. A slot without a name yet is left out, and so keeps its counts for later.
+func (k *Kernel) addUp() {
+	sums := map[event.Workload]*workloadTotals{}
+	for _, s := range k.slots {
+		if !s.seen || !k.named(s) {
+			continue
+		}
+		w := sums[s.workload]
+		if w == nil {
+			w = &workloadTotals{Workload: s.workload}
+			if r := k.retired[s.workload]; r != nil {
+				w.add(r)
+			}
+			sums[s.workload] = w
+		}
+		w.add(&s.totals)
+	}
+	k.workloads = k.workloads[:0]
+	for _, w := range sums {
+		k.workloads = append(k.workloads, w)
+	}
+	slices.SortFunc(k.workloads, func(a, b *workloadTotals) int { return compareWorkloads(a.Workload, b.Workload) })
+}
+
+// named finds the workload of a slot, and says whether it may be shown. A name once known stays, as the runtime forgets a
+// container before we do.
+func (k *Kernel) named(s *slotTotals) bool {
+	if s.slot.Number == 0 {
+		s.workload, s.named = event.Workload{Container: "other"}, true
+	}
+	if !s.named {
+		s.workload, s.named = k.name(s.slot.CgroupID)
+	}
+	return s.named || time.Since(s.since) > patience
+}
+
+// unnamed holds a slot back until it is known whose counts it has; a Namer says so within seconds.
+func (k *Kernel) unnamed(slot bpf.Slot) bool {
+	s := k.slots[slot.Number]
+	return s != nil && s.slot.CgroupID == slot.CgroupID && !k.named(s)
+}
+
+// retire keeps what a slot has counted for its workload.
+func (k *Kernel) retire(slot bpf.Slot) {
+	s := k.slots[slot.Number]
+	if s == nil || s.slot.CgroupID != slot.CgroupID {
+		return
+	}
+	delete(k.slots, slot.Number)
+	k.named(s)
+	r := k.retired[s.workload]
+	if r == nil {
+		r = &totals{}
+		k.retired[s.workload] = r
+	}
+	r.add(&s.totals)
+}
+
+// forget drops what was retired for workloads that have no control group left.
+func (k *Kernel) forget() {
+	alive := map[event.Workload]bool{{}: true} // the host never ends
+	for _, s := range k.slots {
+		alive[s.workload] = true
+	}
+	for w := range k.retired {
+		if !alive[w] {
+			delete(k.retired, w)
+		}
+	}
+}
+
+func (t *totals) clear() {
+	t.counters = bpf.Counters{}
+	t.calls = [bpf.SyscallSlots]uint64{}
+	clear(t.errors)
+	clear(t.durations)
+}
+
+func (t *totals) add(o *totals) {
+	t.counters.Add(&o.counters)
+	for i, n := range o.calls {
+		t.calls[i] += n
+	}
+	for e, n := range o.errors {
+		t.addError(e, n)
+	}
+	for call, h := range o.durations {
+		t.addDuration(call, h)
+	}
+}
+
+func (t *totals) addError(e callError, n uint64) {
+	if t.errors == nil {
+		t.errors = map[callError]uint64{}
+	}
+	t.errors[e] += n
+}
+
+func (t *totals) addDuration(call int, h *bpf.Histogram) {
+	if t.durations == nil {
+		t.durations = map[int]*bpf.Histogram{}
+	}
+	sum := t.durations[call]
+	if sum == nil {
+		sum = &bpf.Histogram{}
+		t.durations[call] = sum
+	}
+	sum.Add(h)
+}
+
+func compareWorkloads(a, b event.Workload) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Pod, b.Pod),
+		cmp.Compare(a.Container, b.Container), cmp.Compare(a.Unit, b.Unit))
+}
+
+// buckets is a histogram of the kernel as a Family takes it.
+func buckets(h *bpf.Histogram) *Buckets {
+	return &Buckets{Counts: h.Buckets, Sum: float64(h.SumNs) / 1e9}
+}

@@ -1,0 +1,98 @@
+package exporter
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/yagura-io/yagura/bpf"
+	"github.com/yagura-io/yagura/rules/event"
+)
+
+// A Probes collector shows what runs in the kernel and what that costs.
+type Probes struct {
+	agent                                                              *bpf.Agent
+	attached, runs, seconds, memory, waiting, size, slots, unaccounted *Family
+}
+
+// NewProbes returns the collector.
+func NewProbes(agent *bpf.Agent) *Probes {
+	return &Probes{
+		agent: agent,
+		attached: NewGauge("yagura_probe_attached",
+			"1 if the program runs in the kernel, 0 if it is wanted and was refused; the log and doctor say why.", "probe").Fixed(),
+		runs: NewCounter("yagura_bpf_program_runs_total",
+			"How often a program has run in the kernel; counted while kernel.program_stats is on.", "program").Fixed(),
+		seconds: NewCounter("yagura_bpf_program_run_seconds_total",
+			"Time that a program has run in the kernel; counted while kernel.program_stats is on.", "program").Fixed(),
+		memory:  NewGauge("yagura_bpf_map_memory_bytes", "Kernel memory of a BPF map.", "map").Fixed(),
+		waiting: NewGauge("yagura_ring_buffer_waiting_bytes", "Bytes of the event ring buffer that wait to be read.").Fixed(),
+		size:    NewGauge("yagura_ring_buffer_size_bytes", "Bytes that the event ring buffer can hold.").Fixed(),
+		slots: NewGauge("yagura_workload_slots",
+			"Control groups that the kernel side counts apart: in use, and the limit.", "state").Fixed(),
+		unaccounted: NewCounter("yagura_kernel_table_full_total",
+			"What a full table of the kernel side has cost: slots and cgroups count as other from then on, errors and latencies are not counted, attempts of connect have no result.",
+			"map").Fixed(),
+	}
+}
+
+// Entry returns the collector's row in the list of collectors.
+func (p *Probes) Entry() Entry {
+	return Entry{
+		Name: "probes", Help: "What runs in the kernel, and what it costs.", Default: true, Collector: p, Families: p.families(),
+	}
+}
+
+func (p *Probes) families() []*Family {
+	return []*Family{p.attached, p.runs, p.seconds, p.memory, p.waiting, p.size, p.slots, p.unaccounted}
+}
+
+// Update sends all families.
+func (p *Probes) Update(_ context.Context, ch chan<- prometheus.Metric) error {
+	var host event.Workload
+	for _, f := range p.families() {
+		f.Begin()
+	}
+	for _, probe := range p.agent.Probes() {
+		if probe.Wanted {
+			p.attached.Set(host, oneIf(probe.Attached), probe.Name)
+		}
+	}
+	for name, cost := range p.agent.Costs() {
+		p.runs.Set(host, float64(cost.Runs), name)
+		p.seconds.Set(host, cost.Runtime.Seconds(), name)
+	}
+	for name, bytes := range p.agent.MapMemory() {
+		p.memory.Set(host, float64(bytes), name)
+	}
+	waiting, size := p.agent.RingBuffer()
+	p.waiting.Set(host, float64(waiting))
+	p.size.Set(host, float64(size))
+	if err := p.addBounds(); err != nil {
+		return err
+	}
+	for _, f := range p.families() {
+		f.Send(ch)
+	}
+	return nil
+}
+
+func (p *Probes) addBounds() error {
+	var host event.Workload
+	slots, err := p.agent.Slots()
+	if err != nil {
+		return err
+	}
+	p.slots.Set(host, float64(len(slots)), "used")
+	p.slots.Set(host, float64(p.agent.SlotLimit()), "limit")
+	lost, err := p.agent.Losses()
+	if err != nil {
+		return err
+	}
+	p.unaccounted.Set(host, float64(lost.Slots), "slots")
+	p.unaccounted.Set(host, float64(lost.Cgroups), "cgroups")
+	p.unaccounted.Set(host, float64(lost.Errors), "errors")
+	p.unaccounted.Set(host, float64(lost.Latencies), "latencies")
+	p.unaccounted.Set(host, float64(lost.Attempts), "attempts")
+	return nil
+}
