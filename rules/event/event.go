@@ -169,3 +169,12 @@ func (ev *Event) Clone() *Event {
 type Source interface {
 	Run(ctx context.Context, sink func(ev *Event)) error
 }
+
+// A Group is a live control group that is a workload's own: a container's, or that of a systemd service or scope of the
+// host.
+type Group struct {
+	Workload
+	CgroupID  uint64
+	Path      string     // in the tracked hierarchy
+	Container *Container // nil on the host
+}
