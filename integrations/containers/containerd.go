@@ -111,42 +111,61 @@ func (e *containerd) Watch(ctx context.Context, to reporter, ready func()) error
 
 // handle follows one event. The container is asked for at once: its event comes before its first process.
 func (e *containerd) handle(ctx context.Context, to reporter, envelope *types.Envelope) {
-	name := containerdName{envelope.GetNamespace(), eventID(envelope.GetEvent().GetValue())}
-	if name.id == "" || e.isDockers(name.namespace) {
+	id, image := eventNames(envelope.GetEvent().GetValue())
+	name := containerdName{envelope.GetNamespace(), id}
+	if id == "" || e.isDockers(name.namespace) {
 		return
 	}
+	at := envelope.GetTimestamp().AsTime().UnixNano()
 	switch envelope.GetTopic() {
-	case "/containers/create", "/containers/update":
+	case "/containers/create":
+		if e.refresh(ctx, to, name) && !isID(id) {
+			to.found(name.remembered(image, at), at)
+		}
+	case "/containers/update":
 		e.refresh(ctx, to, name)
 	case "/containers/delete":
 		e.place(name, "")
-		to.gone(name.found(), envelope.GetTimestamp().AsTime().UnixNano())
+		to.gone(name.found(), at)
 	case "/tasks/create", "/tasks/start":
 		e.started(ctx, to, name)
 	}
 }
 
-// eventID returns the container's id, which is field 1 of every event about a container or its task.
-func eventID(data []byte) string {
+// eventNames returns the container's id, which is field 1 of every event about a container or its task, and the image,
+// which is field 2 of the one that tells of its making.
+func eventNames(data []byte) (id, image string) {
 	for len(data) > 0 {
 		number, kind, n := protowire.ConsumeTag(data)
 		if n < 0 {
-			return ""
+			return id, ""
 		}
 		data = data[n:]
-		if number == 1 && kind == protowire.BytesType {
-			id, n := protowire.ConsumeString(data)
-			if n < 0 {
-				return ""
-			}
-			return id
-		}
 		if n = protowire.ConsumeFieldValue(number, kind, data); n < 0 {
-			return ""
+			return id, ""
+		}
+		if kind == protowire.BytesType {
+			value, _ := protowire.ConsumeString(data)
+			switch number {
+			case 1:
+				id = value
+			case 2:
+				image = value
+			}
 		}
 		data = data[n:]
 	}
-	return ""
+	return id, image
+}
+
+// remembered is a container that was gone before it could be asked for, as the event of its making tells of it. Its
+// control group is where containerd puts those of a client that names none; one with a generated id may be anywhere.
+func (n containerdName) remembered(image string, at int64) found {
+	f := n.found()
+	f.Image, f.Created = image, at
+	describe(&f.Container, nil, nil)
+	f.paths = []string{"/" + n.namespace + "/" + n.id}
+	return f
 }
 
 // started asks again for a container whose cgroup only its process can tell.
@@ -159,18 +178,21 @@ func (e *containerd) started(ctx context.Context, to reporter, name containerdNa
 	}
 }
 
-func (e *containerd) refresh(ctx context.Context, to reporter, name containerdName) {
+// refresh asks for a container, and says whether it is gone already.
+func (e *containerd) refresh(ctx context.Context, to reporter, name containerdName) (gone bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*askTimeout)
 	defer cancel()
 	asOf := to.now()
 	f, err := e.get(ctx, name)
-	if err != nil {
-		if status.Code(err) != codes.NotFound && ctx.Err() == nil {
-			e.r.log.Warn("containerd does not tell of a container", "namespace", name.namespace, "id", name.id, "err", err)
-		}
-		return
+	switch {
+	case err == nil:
+		to.found(f, asOf)
+	case status.Code(err) == codes.NotFound:
+		return true
+	case ctx.Err() == nil:
+		e.r.log.Warn("containerd does not tell of a container", "namespace", name.namespace, "id", name.id, "err", err)
 	}
-	to.found(f, asOf)
+	return false
 }
 
 func (n containerdName) found() found {

@@ -18,8 +18,12 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/containerd/containerd/api/types"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/yagura-io/yagura/rules/event"
@@ -410,6 +414,28 @@ func TestContainerd(t *testing.T) {
 		}
 		if late > 0 {
 			t.Errorf("%d of 5 first events had no container yet", late)
+		}
+	})
+
+	t.Run("names one that was gone when it was asked for", func(t *testing.T) {
+		c.t = t
+		r := c.resolver()
+		c.eventually("it is connected", func() bool { return r.Status()[0].Up })
+		e, err := dialContainerd(c.socket(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		made := time.Now()
+		ev := madeEvent(77, 1, "/"+c.ns+"/brief")
+		r.Attach(ev)
+		message := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), "brief")
+		message = protowire.AppendString(protowire.AppendTag(message, 2, protowire.BytesType), testImage)
+		e.(*containerd).handle(t.Context(), reporter{r, &source{}}, &types.Envelope{
+			Topic: "/containers/create", Namespace: c.ns, Event: &anypb.Any{Value: message}, Timestamp: timestamppb.New(made)})
+		got := r.Container(77)
+		if got == nil || got.Workload != (event.Workload{Container: "brief"}) || got.Image != testImage {
+			t.Errorf("container = %+v, want brief of %s", got, testImage)
 		}
 	})
 

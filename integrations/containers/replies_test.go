@@ -522,7 +522,7 @@ func FuzzOCISpec(f *testing.F) {
 	f.Add([]byte(`{"annotations":{"io.kubernetes.pod.name":"\ud800"},"linux":{"cgroupsPath":"/../.."}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		parseInfo(map[string]string{"info": string(data)})
-		eventID(data)
+		eventNames(data)
 		spec, err := parseSpec(data)
 		if err != nil {
 			return
