@@ -3,4 +3,4 @@
 package bpf
 
 //go:generate go run gen_syscalls.go
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -tags linux -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 -no-global-types -type header -type task_info -type fork_event -type exec_event -type exit_event -type cgroup_event -type slot_counters -type syscall_counters -type error_key -type latency_key -type log2_hist -type cgroup_slot -type losses yagura yagura.c -- -I/usr/include -O2 -g -Wall -Werror -Wno-unused-function -Wno-compare-distinct-pointer-types
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -tags linux -target amd64,arm64 -cc clang-19 -strip llvm-strip-19 -no-global-types -type header -type task_info -type fork_event -type exec_event -type exit_event -type cgroup_event -type slot_counters -type syscall_counters -type error_key -type latency_key -type log2_hist -type signal_key -type block_key -type block_counters -type accept_key -type accept_queue -type cgroup_slot -type losses yagura yagura.c -- -I/usr/include -O2 -g -Wall -Werror -Wno-unused-function -Wno-compare-distinct-pointer-types

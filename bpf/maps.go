@@ -19,7 +19,12 @@ const (
 	syscallSlots = SyscallSlots
 	syscallOther = 639
 	log2Buckets  = 40
+
+	dropReasonCount = 256
 )
+
+// other names what is counted without a name of its own.
+const other = "other"
 
 // SyscallSlots is how many dense system call numbers there are: SYSCALL_SLOTS of include/event.h.
 const SyscallSlots = 640
@@ -225,7 +230,8 @@ func (c *yaguraSlotCounters) Add(o *Counters) { addWords(c, o) }
 func (h *yaguraLog2Hist) Add(o *Histogram) { addWords(h, o) }
 
 // Losses are what our own bounds cost: Events by kind had no room in the ring buffer; Slots and Cgroups are control
-// groups counted under `other`; Errors and Latencies had no room in their tables; Attempts are connects not followed.
+// groups counted under `other`; Errors and Latencies had no room in their tables; Attempts are connects not followed;
+// RunQueue are waits not measured; Block, Signals and Listeners had no room in their tables.
 type Losses = yaguraLosses
 
 // Losses reads them.

@@ -24,7 +24,10 @@ type Want struct {
 	Processes      bool // every process that is made, runs another image, or ends
 	Syscalls       bool // every system call, by name and error
 	SyscallLatency bool // and how long it took; costs a second hook on every call
-	TCP            bool // connections and bytes
+	TCP            bool // connections, bytes and accept queues
+	RunQueue       bool // how long threads wait for a processor; three hooks on every switch and wake-up
+	BlockIO        bool // requests to block devices
+	PacketDrops    bool // packets thrown away, by reason
 }
 
 // A hook is one program and when it is wanted. Programs are written so that each is useful alone.
@@ -40,7 +43,9 @@ type plan struct {
 	refused map[string]bool
 }
 
-func (p *plan) workloads() bool { return p.Workloads || p.Processes || p.Syscalls || p.TCP }
+func (p *plan) workloads() bool {
+	return p.Workloads || p.Processes || p.Syscalls || p.TCP || p.RunQueue || p.BlockIO
+}
 
 // bytesAtExit: a kernel without the socket tracepoints counts bytes from the results of system calls.
 func (p *plan) bytesAtExit() bool {
@@ -68,6 +73,12 @@ var hooks = []hook{
 	{"tcp_reset_received", tracing, func(p *plan) bool { return p.TCP }},
 	{"socket_sent", tracing, func(p *plan) bool { return p.TCP }},
 	{"socket_received", tracing, func(p *plan) bool { return p.TCP && !p.refused["socket_sent"] }},
+	{"run_queue_wakeup", tracing, func(p *plan) bool { return p.RunQueue }},
+	{"run_queue_new", tracing, func(p *plan) bool { return p.RunQueue && !p.refused["run_queue_wakeup"] }},
+	{"run_queue_switch", tracing, func(p *plan) bool { return p.RunQueue && !p.refused["run_queue_wakeup"] }},
+	{"block_issued", tracing, func(p *plan) bool { return p.BlockIO }},
+	{"block_completed", tracing, func(p *plan) bool { return p.BlockIO && !p.refused["block_issued"] }},
+	{"packet_dropped", tracing, func(p *plan) bool { return p.PacketDrops }},
 	{"connect_exit", tracepoint("syscalls", "sys_exit_connect"), func(p *plan) bool { return p.TCP && !p.dispatcher() }},
 	{"sys_enter", tracing, func(p *plan) bool { return p.SyscallLatency }},
 	{"sys_exit_timed", tracing, func(p *plan) bool { return p.SyscallLatency && !p.refused["sys_enter"] }},
@@ -122,6 +133,8 @@ type Agent struct {
 	slots     *slots
 	events    events
 	cpus      int
+	queues    *link.Iter // walks the accept queues; made when they are first asked for
+	reasons   []string   // names of packet_drops' elements
 }
 
 // Load makes the maps and attaches what gives control groups their slots. The rest comes with Replan, once AddCgroup was
@@ -168,10 +181,15 @@ func (a *Agent) load(o Options) (err error) {
 
 // describe sets the knobs that every program shares.
 func (a *Agent) describe(o Options) error {
-	offset, err := cgroupOffset(o.Hierarchy)
+	kernel, err := btf.LoadKernelSpec()
+	if err != nil {
+		return fmt.Errorf("read the kernel's type information (CONFIG_DEBUG_INFO_BTF): %w", err)
+	}
+	offset, err := cgroupOffset(kernel, o.Hierarchy)
 	if err != nil {
 		return err
 	}
+	a.reasons = dropReasons(kernel)
 	var compat [512]uint16
 	for i := range compat {
 		compat[i] = syscallOther
@@ -186,16 +204,15 @@ func (a *Agent) describe(o Options) error {
 		"compat_syscalls":  compat,
 		"wake_bytes":       uint32(min(ringBytes(o.Config)/8, 128<<10)),
 		"self_tgid":        uint32(os.Getpid()),
+
+		"block_hook_has_queue": hookArguments(kernel, "block_rq_issue") == 2,
+		"drop_hook_has_reason": hookArguments(kernel, "kfree_skb") >= 3,
 	}
 	return nil
 }
 
 // cgroupOffset finds the member of css_set that leads to the tracked hierarchy.
-func cgroupOffset(h Hierarchy) (uint32, error) {
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return 0, fmt.Errorf("read the kernel's type information (CONFIG_DEBUG_INFO_BTF): %w", err)
-	}
+func cgroupOffset(kernel *btf.Spec, h Hierarchy) (uint32, error) {
 	var set *btf.Struct
 	if err := kernel.TypeByName("css_set", &set); err != nil {
 		return 0, fmt.Errorf("find struct css_set: %w", err)
@@ -217,6 +234,40 @@ func cgroupOffset(h Hierarchy) (uint32, error) {
 		}
 	}
 	return 0, fmt.Errorf("control group controller %q is not one of this kernel's", h.Controller)
+}
+
+// hookArguments is how many arguments a tracepoint hands to a program, or 0 if the kernel does not have it.
+func hookArguments(kernel *btf.Spec, name string) int {
+	var t *btf.Typedef
+	if err := kernel.TypeByName("btf_trace_"+name, &t); err != nil {
+		return 0
+	}
+	pointer, ok := t.Type.(*btf.Pointer)
+	if !ok {
+		return 0
+	}
+	proto, ok := pointer.Target.(*btf.FuncProto)
+	if !ok {
+		return 0
+	}
+	return len(proto.Params) - 1 // without the tracepoint's own data
+}
+
+// dropReasons names the reasons that the kernel has for throwing a packet away, in lower case and without their prefix.
+func dropReasons(kernel *btf.Spec) []string {
+	names := make([]string, dropReasonCount)
+	names[0] = "not_specified"
+	names[dropReasonCount-1] = other
+	var reasons *btf.Enum
+	if err := kernel.TypeByName("skb_drop_reason", &reasons); err != nil {
+		return names // before 5.17
+	}
+	for _, v := range reasons.Values {
+		if v.Value < dropReasonCount-1 {
+			names[v.Value] = strings.ToLower(strings.TrimPrefix(strings.TrimPrefix(v.Name, "SKB_DROP_REASON_"), "SKB_"))
+		}
+	}
+	return names
 }
 
 func memberOffset(s *btf.Struct, name string) (uint32, error) {
@@ -425,6 +476,9 @@ func refused(w Want, err error) []Probe {
 // Close detaches everything and frees the maps.
 func (a *Agent) Close() error {
 	var errs []error
+	if a.queues != nil {
+		errs = append(errs, a.queues.Close())
+	}
 	for _, l := range a.links {
 		errs = append(errs, l.Close())
 	}

@@ -316,6 +316,37 @@ static __always_inline int exit_reason(u32 status)
 	return status ? EXIT_ERROR : EXIT_COMPLETED;
 }
 
+/* Processes that a signal has ended, by signal, while the kernel side runs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct signal_key);
+	__type(value, u64);
+} fatal_signals SEC(".maps");
+
+/* The out-of-memory killer marks its victims with oom_mm, and they keep it until they are gone: here it is their own
+ * control group that is charged, and the number is that of oom_kill in memory.events. */
+static __always_inline void count_death(u32 slot, struct signal_struct *signal, u32 number)
+{
+	struct slot_counters *c = slot_counters(slot);
+	if (c && BPF_CORE_READ(signal, oom_mm))
+		increment(c->oom_kills);
+	if (!number)
+		return;
+	struct signal_key key = {.slot = slot, .signal = number};
+	u64 none = 0;
+	u64 *n = bpf_map_lookup_elem(&fatal_signals, &key);
+	if (!n) {
+		bpf_map_update_elem(&fatal_signals, &key, &none, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&fatal_signals, &key);
+	}
+	if (n)
+		increment(*n);
+	else
+		count_loss(signals);
+}
+
 /* Runs once per thread; signal->live is 0 when the last one is going, which two may see at once. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
@@ -333,7 +364,9 @@ int BPF_PROG(process_exit, struct task_struct *task)
 		return 0;
 	u32 status = BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ? BPF_CORE_READ(signal, group_exit_code)
 								       : BPF_CORE_READ(leader, exit_code);
-	count_process(current_slot(), EVENT_EXIT, exit_reason(status));
+	u32 slot = current_slot();
+	count_process(slot, EVENT_EXIT, exit_reason(status));
+	count_death(slot, signal, status & 0x7f);
 	struct exit_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count_loss(events[EVENT_EXIT]);

@@ -53,7 +53,7 @@ static __always_inline bool returns_in_child(u32 syscall, long ret)
 
 static __always_inline void count_syscall(struct task_struct *current, u32 syscall, long ret)
 {
-	u32 slot = slot_of_current(current);
+	u32 slot = slot_of_task(current);
 	struct syscall_counters *c = bpf_map_lookup_elem(&syscall_calls, &slot);
 	if (!c || returns_in_child(syscall, ret))
 		return;

@@ -56,6 +56,82 @@ static __always_inline struct listen_key listen_key_of(struct sock *sk)
 	return k;
 }
 
+/* The TCP socket whose queue fills: MPTCP, which every Go server uses by default, keeps one inside. */
+static __always_inline struct sock *queueing_sock(struct sock *sk)
+{
+	struct mptcp_sock *m = (void *)sk;
+
+	if (!is_mptcp(sk))
+		return sk;
+	return bpf_core_field_exists(m->first) ? BPF_CORE_READ(m, first) : NULL;
+}
+
+static __always_inline void add_queue(struct sock *sk, struct owner *o)
+{
+	struct listen_socket l = {
+		.owner = *o,
+		.port = BPF_CORE_READ(sk, __sk_common.skc_num),
+		.drops = BPF_CORE_READ(sk, sk_drops.counter),
+	};
+	u64 key = ADDR(sk);
+	if (bpf_map_update_elem(&listen_sockets, &key, &l, BPF_ANY))
+		count_loss(listeners);
+}
+
+/* Counts what a listening socket has refused since it was last looked at. sk_drops of a listener is what the kernel
+ * counts as TcpExtListenDrops, nearly always because its queue was full. */
+static __always_inline void count_overflows(struct sock *sk, struct listen_socket *l)
+{
+	struct accept_key key = {.slot = owner_slot(&l->owner), .port = l->port};
+	u32 drops = BPF_CORE_READ(sk, sk_drops.counter);
+	u64 more = drops - l->drops, none = 0;
+
+	if (drops == l->drops)
+		return;
+	l->drops = drops;
+	u64 *n = bpf_map_lookup_elem(&accept_overflows, &key);
+	if (!n) {
+		bpf_map_update_elem(&accept_overflows, &key, &none, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&accept_overflows, &key);
+	}
+	if (n)
+		__sync_fetch_and_add(n, more);
+	else
+		count_loss(listeners);
+}
+
+/* The queues as they are now. It walks our own table of listening sockets, so it sees every network namespace. */
+SEC("iter/bpf_map_elem")
+int accept_queues(struct bpf_iter__bpf_map_elem *ctx)
+{
+	u64 *key = ctx->key;
+	struct listen_socket *l = ctx->value;
+	if (!key || !l)
+		return 0;
+	struct sock *sk = (void *)(unsigned long)*key;
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+		return 0; /* it is closing on another processor */
+	count_overflows(sk, l);
+	struct accept_queue q = {
+		.slot = owner_slot(&l->owner),
+		.port = l->port,
+		.waiting = BPF_CORE_READ(sk, sk_ack_backlog),
+		.limit = BPF_CORE_READ(sk, sk_max_ack_backlog),
+	};
+	bpf_seq_write(ctx->meta->seq, &q, sizeof(q));
+	return 0;
+}
+
+static __always_inline void listen_ended(struct sock *sk)
+{
+	u64 key = ADDR(sk);
+	struct listen_socket *l = bpf_map_lookup_elem(&listen_sockets, &key);
+	if (!l)
+		return;
+	count_overflows(sk, l);
+	bpf_map_delete_elem(&listen_sockets, &key);
+}
+
 static __always_inline void add_listener(struct sock *sk, struct owner *o)
 {
 	struct listen_key k = listen_key_of(sk);
@@ -71,6 +147,7 @@ static __always_inline void listen_started(struct sock *sk)
 	if (c)
 		increment(c->listens);
 	add_listener(sk, &o);
+	add_queue(sk, &o);
 }
 
 /* A handshake that a listener completed. It works for the listener's owner, whoever is current. */
@@ -86,6 +163,22 @@ static __always_inline void accepted(struct sock *sk)
 		struct owner copy = *o;
 		bpf_map_update_elem(&owners, &key, &copy, BPF_ANY);
 	}
+}
+
+/* The kernel keeps the smoothed round-trip time in eighths of a microsecond. */
+static __always_inline void sample_round_trip(struct slot_counters *c, struct sock *sk)
+{
+	struct tcp_sock *tcp = (void *)sk;
+	u32 eighths = BPF_CORE_READ(tcp, srtt_us);
+	if (c && eighths)
+		observe(&c->round_trip, (u64)eighths * 125);
+}
+
+/* Each connection is sampled when it ends, however short it was. */
+static __always_inline void connection_ends(struct sock *sk)
+{
+	u64 key = ADDR(sk);
+	sample_round_trip(slot_counters(owner_slot(bpf_map_lookup_elem(&owners, &key))), sk);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -105,6 +198,10 @@ int BPF_PROG(tcp_state, struct sock *sk, int from, int to)
 		accepted(sk);
 	else if (to == TCP_CLOSE && a && a->state == ATTEMPT_RUNNING)
 		connect_ended(sk, a);
+	if (from == TCP_ESTABLISHED)
+		connection_ends(sk);
+	else if (from == TCP_LISTEN)
+		listen_ended(sk);
 	return 0;
 }
 
@@ -161,6 +258,8 @@ int BPF_PROG(tcp_reset_received, const struct sock *sk)
 /* ---- bytes: these fire inside sock_sendmsg and sock_recvmsg, so write, sendfile and io_uring pass here too (6e6eda44b939,
  * 6.3; sendfile since 6.5, 2dc334f1a63a) ---- */
 
+#define ROUND_TRIP_EVERY 16 /* messages that are sent or received on this CPU */
+
 /* On the path of every packet's worth of data: no helper but the look-ups. sk is followed directly, which the verifier allows
  * for an argument of the hook; kernels that have these hooks have bpf_get_current_task_btf too. */
 static __always_inline void count_length(struct sock *sk, bool sent, int n)
@@ -168,8 +267,13 @@ static __always_inline void count_length(struct sock *sk, bool sent, int n)
 	struct task_struct *current = current_task_btf();
 	u16 family = sk->__sk_common.skc_family;
 
-	if (n > 0 && (family == AF_INET || family == AF_INET6) && current->tgid != self_tgid)
-		add_slot_bytes(slot_of_current(current), sent, n);
+	if (n <= 0 || (family != AF_INET && family != AF_INET6) || current->tgid == self_tgid)
+		return;
+	u32 zero = 0, slot = slot_of_task(current);
+	add_slot_bytes(slot, sent, n);
+	struct last_seen *last = bpf_map_lookup_elem(&last_seen, &zero);
+	if (last && sk->sk_protocol == IPPROTO_TCP && last->segments++ % ROUND_TRIP_EVERY == 0)
+		sample_round_trip(slot_counters(slot), sk);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -207,7 +311,10 @@ int sockets(struct bpf_iter__task_file *ctx)
 	struct owner o = owner_of_slot(cgroup_to_slot(task_cgroup_id(task)));
 	if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
 		struct listen_key k = listen_key_of(sk);
+		struct sock *queue = queueing_sock(sk);
 		bpf_map_update_elem(&listeners, &k, &o, BPF_ANY);
+		if (queue)
+			add_queue(queue, &o);
 	}
 	bpf_map_update_elem(&owners, &key, &o, BPF_ANY);
 	return 0;

@@ -113,7 +113,7 @@ func needRoot(t testing.TB) {
 
 // What most tests want, and what is measured besides where latencies are.
 var (
-	everything = Want{Processes: true, Syscalls: true, TCP: true}
+	everything = Want{Processes: true, Syscalls: true, TCP: true, RunQueue: true, BlockIO: true, PacketDrops: true}
 	timed      = Want{Syscalls: true, SyscallLatency: true}
 )
 

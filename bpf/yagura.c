@@ -6,6 +6,9 @@
 #include "process.bpf.c"
 #include "syscalls.bpf.c"
 #include "tcp.bpf.c"
+#include "sched.bpf.c"
+#include "block.bpf.c"
+#include "drops.bpf.c"
 #include "bench.bpf.c"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -16,3 +19,4 @@ const struct fork_event *fork_event_type __attribute__((unused));
 const struct exec_event *exec_event_type __attribute__((unused));
 const struct exit_event *exit_event_type __attribute__((unused));
 const struct cgroup_event *cgroup_event_type __attribute__((unused));
+const struct accept_queue *accept_queue_type __attribute__((unused));

@@ -13,6 +13,34 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type yaguraAcceptKey struct {
+	_    structs.HostLayout
+	Slot uint32
+	Port uint32
+}
+
+type yaguraAcceptQueue struct {
+	_       structs.HostLayout
+	Slot    uint32
+	Port    uint32
+	Waiting uint32
+	Limit   uint32
+}
+
+type yaguraBlockCounters struct {
+	_        structs.HostLayout
+	Duration yaguraLog2Hist
+	Bytes    uint64
+	Errors   uint64
+}
+
+type yaguraBlockKey struct {
+	_         structs.HostLayout
+	Slot      uint32
+	Device    uint32
+	Operation uint32
+}
+
 type yaguraCgroupEvent struct {
 	_       structs.HostLayout
 	H       yaguraHeader
@@ -92,6 +120,16 @@ type yaguraLosses struct {
 	Errors    uint64
 	Latencies uint64
 	Attempts  uint64
+	RunQueue  uint64
+	Block     uint64
+	Signals   uint64
+	Listeners uint64
+}
+
+type yaguraSignalKey struct {
+	_      structs.HostLayout
+	Slot   uint32
+	Signal uint32
 }
 
 type yaguraSlotCounters struct {
@@ -107,7 +145,10 @@ type yaguraSlotCounters struct {
 	ResetsReceived  uint64
 	TransmitBytes   uint64
 	ReceiveBytes    uint64
+	OomKills        uint64
 	ConnectDuration yaguraLog2Hist
+	RoundTrip       yaguraLog2Hist
+	RunQueue        yaguraLog2Hist
 }
 
 type yaguraSyscallCounters struct {
@@ -159,6 +200,9 @@ type yaguraTaskInfo struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	yaguraMapAcceptOverflows      = "accept_overflows"
+	yaguraMapBlockInflight        = "block_inflight"
+	yaguraMapBlockIo              = "block_io"
 	yaguraMapCgroupScratch        = "cgroup_scratch"
 	yaguraMapCgroupSlots          = "cgroup_slots"
 	yaguraMapConnectAttempts      = "connect_attempts"
@@ -167,16 +211,23 @@ const (
 	yaguraMapEvents               = "events"
 	yaguraMapExecScratch          = "exec_scratch"
 	yaguraMapExitsTold            = "exits_told"
+	yaguraMapFatalSignals         = "fatal_signals"
 	yaguraMapFreeSlots            = "free_slots"
 	yaguraMapGroupsMade           = "groups_made"
 	yaguraMapLastSeen             = "last_seen"
+	yaguraMapListenSockets        = "listen_sockets"
 	yaguraMapListeners            = "listeners"
 	yaguraMapLost                 = "lost"
 	yaguraMapOwners               = "owners"
+	yaguraMapPacketDrops          = "packet_drops"
+	yaguraMapQueued               = "queued"
 	yaguraMapSlotGeneration       = "slot_generation"
 	yaguraMapSyscallCalls         = "syscall_calls"
 	yaguraMapSyscallErrors        = "syscall_errors"
 	yaguraMapSyscallLatency       = "syscall_latency"
+	yaguraProgAcceptQueues        = "accept_queues"
+	yaguraProgBlockCompleted      = "block_completed"
+	yaguraProgBlockIssued         = "block_issued"
 	yaguraProgCgroupMkdir         = "cgroup_mkdir"
 	yaguraProgCgroupRmdir         = "cgroup_rmdir"
 	yaguraProgConnectExit         = "connect_exit"
@@ -185,10 +236,14 @@ const (
 	yaguraProgEmptySysExitConnect = "empty_sys_exit_connect"
 	yaguraProgEmptySysExitGetppid = "empty_sys_exit_getppid"
 	yaguraProgFindSelf            = "find_self"
+	yaguraProgPacketDropped       = "packet_dropped"
 	yaguraProgProcessExec         = "process_exec"
 	yaguraProgProcessExit         = "process_exit"
 	yaguraProgProcessFork         = "process_fork"
 	yaguraProgProcesses           = "processes"
+	yaguraProgRunQueueNew         = "run_queue_new"
+	yaguraProgRunQueueSwitch      = "run_queue_switch"
+	yaguraProgRunQueueWakeup      = "run_queue_wakeup"
 	yaguraProgSocketReceived      = "socket_received"
 	yaguraProgSocketSent          = "socket_sent"
 	yaguraProgSockets             = "sockets"
@@ -201,12 +256,15 @@ const (
 	yaguraProgTcpResetSent        = "tcp_reset_sent"
 	yaguraProgTcpRetransmit       = "tcp_retransmit"
 	yaguraProgTcpState            = "tcp_state"
+	yaguraVarAcceptQueueType      = "accept_queue_type"
+	yaguraVarBlockHookHasQueue    = "block_hook_has_queue"
 	yaguraVarCgroupEventType      = "cgroup_event_type"
 	yaguraVarCgroupHierarchy      = "cgroup_hierarchy"
 	yaguraVarCgroupOffset         = "cgroup_offset"
 	yaguraVarCgroupV1             = "cgroup_v1"
 	yaguraVarCompatSyscalls       = "compat_syscalls"
 	yaguraVarCountSyscalls        = "count_syscalls"
+	yaguraVarDropHookHasReason    = "drop_hook_has_reason"
 	yaguraVarExecEventType        = "exec_event_type"
 	yaguraVarExitEventType        = "exit_event_type"
 	yaguraVarForkEventType        = "fork_event_type"
@@ -260,6 +318,9 @@ type yaguraSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type yaguraProgramSpecs struct {
+	AcceptQueues        *ebpf.ProgramSpec `ebpf:"accept_queues"`
+	BlockCompleted      *ebpf.ProgramSpec `ebpf:"block_completed"`
+	BlockIssued         *ebpf.ProgramSpec `ebpf:"block_issued"`
 	CgroupMkdir         *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
 	ConnectExit         *ebpf.ProgramSpec `ebpf:"connect_exit"`
@@ -268,10 +329,14 @@ type yaguraProgramSpecs struct {
 	EmptySysExitConnect *ebpf.ProgramSpec `ebpf:"empty_sys_exit_connect"`
 	EmptySysExitGetppid *ebpf.ProgramSpec `ebpf:"empty_sys_exit_getppid"`
 	FindSelf            *ebpf.ProgramSpec `ebpf:"find_self"`
+	PacketDropped       *ebpf.ProgramSpec `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.ProgramSpec `ebpf:"process_exec"`
 	ProcessExit         *ebpf.ProgramSpec `ebpf:"process_exit"`
 	ProcessFork         *ebpf.ProgramSpec `ebpf:"process_fork"`
 	Processes           *ebpf.ProgramSpec `ebpf:"processes"`
+	RunQueueNew         *ebpf.ProgramSpec `ebpf:"run_queue_new"`
+	RunQueueSwitch      *ebpf.ProgramSpec `ebpf:"run_queue_switch"`
+	RunQueueWakeup      *ebpf.ProgramSpec `ebpf:"run_queue_wakeup"`
 	SocketReceived      *ebpf.ProgramSpec `ebpf:"socket_received"`
 	SocketSent          *ebpf.ProgramSpec `ebpf:"socket_sent"`
 	Sockets             *ebpf.ProgramSpec `ebpf:"sockets"`
@@ -290,6 +355,9 @@ type yaguraProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type yaguraMapSpecs struct {
+	AcceptOverflows *ebpf.MapSpec `ebpf:"accept_overflows"`
+	BlockInflight   *ebpf.MapSpec `ebpf:"block_inflight"`
+	BlockIo         *ebpf.MapSpec `ebpf:"block_io"`
 	CgroupScratch   *ebpf.MapSpec `ebpf:"cgroup_scratch"`
 	CgroupSlots     *ebpf.MapSpec `ebpf:"cgroup_slots"`
 	ConnectAttempts *ebpf.MapSpec `ebpf:"connect_attempts"`
@@ -298,12 +366,16 @@ type yaguraMapSpecs struct {
 	Events          *ebpf.MapSpec `ebpf:"events"`
 	ExecScratch     *ebpf.MapSpec `ebpf:"exec_scratch"`
 	ExitsTold       *ebpf.MapSpec `ebpf:"exits_told"`
+	FatalSignals    *ebpf.MapSpec `ebpf:"fatal_signals"`
 	FreeSlots       *ebpf.MapSpec `ebpf:"free_slots"`
 	GroupsMade      *ebpf.MapSpec `ebpf:"groups_made"`
 	LastSeen        *ebpf.MapSpec `ebpf:"last_seen"`
+	ListenSockets   *ebpf.MapSpec `ebpf:"listen_sockets"`
 	Listeners       *ebpf.MapSpec `ebpf:"listeners"`
 	Lost            *ebpf.MapSpec `ebpf:"lost"`
 	Owners          *ebpf.MapSpec `ebpf:"owners"`
+	PacketDrops     *ebpf.MapSpec `ebpf:"packet_drops"`
+	Queued          *ebpf.MapSpec `ebpf:"queued"`
 	SlotGeneration  *ebpf.MapSpec `ebpf:"slot_generation"`
 	SyscallCalls    *ebpf.MapSpec `ebpf:"syscall_calls"`
 	SyscallErrors   *ebpf.MapSpec `ebpf:"syscall_errors"`
@@ -314,21 +386,24 @@ type yaguraMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type yaguraVariableSpecs struct {
-	CgroupEventType *ebpf.VariableSpec `ebpf:"cgroup_event_type"`
-	CgroupHierarchy *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
-	CgroupOffset    *ebpf.VariableSpec `ebpf:"cgroup_offset"`
-	CgroupV1        *ebpf.VariableSpec `ebpf:"cgroup_v1"`
-	CompatSyscalls  *ebpf.VariableSpec `ebpf:"compat_syscalls"`
-	CountSyscalls   *ebpf.VariableSpec `ebpf:"count_syscalls"`
-	ExecEventType   *ebpf.VariableSpec `ebpf:"exec_event_type"`
-	ExitEventType   *ebpf.VariableSpec `ebpf:"exit_event_type"`
-	ForkEventType   *ebpf.VariableSpec `ebpf:"fork_event_type"`
-	HeaderType      *ebpf.VariableSpec `ebpf:"header_type"`
-	SelfFound       *ebpf.VariableSpec `ebpf:"self_found"`
-	SelfTgid        *ebpf.VariableSpec `ebpf:"self_tgid"`
-	SocketBytes     *ebpf.VariableSpec `ebpf:"socket_bytes"`
-	WakeBytes       *ebpf.VariableSpec `ebpf:"wake_bytes"`
-	WatchConnect    *ebpf.VariableSpec `ebpf:"watch_connect"`
+	AcceptQueueType   *ebpf.VariableSpec `ebpf:"accept_queue_type"`
+	BlockHookHasQueue *ebpf.VariableSpec `ebpf:"block_hook_has_queue"`
+	CgroupEventType   *ebpf.VariableSpec `ebpf:"cgroup_event_type"`
+	CgroupHierarchy   *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
+	CgroupOffset      *ebpf.VariableSpec `ebpf:"cgroup_offset"`
+	CgroupV1          *ebpf.VariableSpec `ebpf:"cgroup_v1"`
+	CompatSyscalls    *ebpf.VariableSpec `ebpf:"compat_syscalls"`
+	CountSyscalls     *ebpf.VariableSpec `ebpf:"count_syscalls"`
+	DropHookHasReason *ebpf.VariableSpec `ebpf:"drop_hook_has_reason"`
+	ExecEventType     *ebpf.VariableSpec `ebpf:"exec_event_type"`
+	ExitEventType     *ebpf.VariableSpec `ebpf:"exit_event_type"`
+	ForkEventType     *ebpf.VariableSpec `ebpf:"fork_event_type"`
+	HeaderType        *ebpf.VariableSpec `ebpf:"header_type"`
+	SelfFound         *ebpf.VariableSpec `ebpf:"self_found"`
+	SelfTgid          *ebpf.VariableSpec `ebpf:"self_tgid"`
+	SocketBytes       *ebpf.VariableSpec `ebpf:"socket_bytes"`
+	WakeBytes         *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	WatchConnect      *ebpf.VariableSpec `ebpf:"watch_connect"`
 }
 
 // yaguraObjects contains all objects after they have been loaded into the kernel.
@@ -351,6 +426,9 @@ func (o *yaguraObjects) Close() error {
 //
 // It can be passed to loadYaguraObjects or ebpf.CollectionSpec.LoadAndAssign.
 type yaguraMaps struct {
+	AcceptOverflows *ebpf.Map `ebpf:"accept_overflows"`
+	BlockInflight   *ebpf.Map `ebpf:"block_inflight"`
+	BlockIo         *ebpf.Map `ebpf:"block_io"`
 	CgroupScratch   *ebpf.Map `ebpf:"cgroup_scratch"`
 	CgroupSlots     *ebpf.Map `ebpf:"cgroup_slots"`
 	ConnectAttempts *ebpf.Map `ebpf:"connect_attempts"`
@@ -359,12 +437,16 @@ type yaguraMaps struct {
 	Events          *ebpf.Map `ebpf:"events"`
 	ExecScratch     *ebpf.Map `ebpf:"exec_scratch"`
 	ExitsTold       *ebpf.Map `ebpf:"exits_told"`
+	FatalSignals    *ebpf.Map `ebpf:"fatal_signals"`
 	FreeSlots       *ebpf.Map `ebpf:"free_slots"`
 	GroupsMade      *ebpf.Map `ebpf:"groups_made"`
 	LastSeen        *ebpf.Map `ebpf:"last_seen"`
+	ListenSockets   *ebpf.Map `ebpf:"listen_sockets"`
 	Listeners       *ebpf.Map `ebpf:"listeners"`
 	Lost            *ebpf.Map `ebpf:"lost"`
 	Owners          *ebpf.Map `ebpf:"owners"`
+	PacketDrops     *ebpf.Map `ebpf:"packet_drops"`
+	Queued          *ebpf.Map `ebpf:"queued"`
 	SlotGeneration  *ebpf.Map `ebpf:"slot_generation"`
 	SyscallCalls    *ebpf.Map `ebpf:"syscall_calls"`
 	SyscallErrors   *ebpf.Map `ebpf:"syscall_errors"`
@@ -373,6 +455,9 @@ type yaguraMaps struct {
 
 func (m *yaguraMaps) Close() error {
 	return _YaguraClose(
+		m.AcceptOverflows,
+		m.BlockInflight,
+		m.BlockIo,
 		m.CgroupScratch,
 		m.CgroupSlots,
 		m.ConnectAttempts,
@@ -381,12 +466,16 @@ func (m *yaguraMaps) Close() error {
 		m.Events,
 		m.ExecScratch,
 		m.ExitsTold,
+		m.FatalSignals,
 		m.FreeSlots,
 		m.GroupsMade,
 		m.LastSeen,
+		m.ListenSockets,
 		m.Listeners,
 		m.Lost,
 		m.Owners,
+		m.PacketDrops,
+		m.Queued,
 		m.SlotGeneration,
 		m.SyscallCalls,
 		m.SyscallErrors,
@@ -398,27 +487,33 @@ func (m *yaguraMaps) Close() error {
 //
 // It can be passed to loadYaguraObjects or ebpf.CollectionSpec.LoadAndAssign.
 type yaguraVariables struct {
-	CgroupEventType *ebpf.Variable `ebpf:"cgroup_event_type"`
-	CgroupHierarchy *ebpf.Variable `ebpf:"cgroup_hierarchy"`
-	CgroupOffset    *ebpf.Variable `ebpf:"cgroup_offset"`
-	CgroupV1        *ebpf.Variable `ebpf:"cgroup_v1"`
-	CompatSyscalls  *ebpf.Variable `ebpf:"compat_syscalls"`
-	CountSyscalls   *ebpf.Variable `ebpf:"count_syscalls"`
-	ExecEventType   *ebpf.Variable `ebpf:"exec_event_type"`
-	ExitEventType   *ebpf.Variable `ebpf:"exit_event_type"`
-	ForkEventType   *ebpf.Variable `ebpf:"fork_event_type"`
-	HeaderType      *ebpf.Variable `ebpf:"header_type"`
-	SelfFound       *ebpf.Variable `ebpf:"self_found"`
-	SelfTgid        *ebpf.Variable `ebpf:"self_tgid"`
-	SocketBytes     *ebpf.Variable `ebpf:"socket_bytes"`
-	WakeBytes       *ebpf.Variable `ebpf:"wake_bytes"`
-	WatchConnect    *ebpf.Variable `ebpf:"watch_connect"`
+	AcceptQueueType   *ebpf.Variable `ebpf:"accept_queue_type"`
+	BlockHookHasQueue *ebpf.Variable `ebpf:"block_hook_has_queue"`
+	CgroupEventType   *ebpf.Variable `ebpf:"cgroup_event_type"`
+	CgroupHierarchy   *ebpf.Variable `ebpf:"cgroup_hierarchy"`
+	CgroupOffset      *ebpf.Variable `ebpf:"cgroup_offset"`
+	CgroupV1          *ebpf.Variable `ebpf:"cgroup_v1"`
+	CompatSyscalls    *ebpf.Variable `ebpf:"compat_syscalls"`
+	CountSyscalls     *ebpf.Variable `ebpf:"count_syscalls"`
+	DropHookHasReason *ebpf.Variable `ebpf:"drop_hook_has_reason"`
+	ExecEventType     *ebpf.Variable `ebpf:"exec_event_type"`
+	ExitEventType     *ebpf.Variable `ebpf:"exit_event_type"`
+	ForkEventType     *ebpf.Variable `ebpf:"fork_event_type"`
+	HeaderType        *ebpf.Variable `ebpf:"header_type"`
+	SelfFound         *ebpf.Variable `ebpf:"self_found"`
+	SelfTgid          *ebpf.Variable `ebpf:"self_tgid"`
+	SocketBytes       *ebpf.Variable `ebpf:"socket_bytes"`
+	WakeBytes         *ebpf.Variable `ebpf:"wake_bytes"`
+	WatchConnect      *ebpf.Variable `ebpf:"watch_connect"`
 }
 
 // yaguraPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadYaguraObjects or ebpf.CollectionSpec.LoadAndAssign.
 type yaguraPrograms struct {
+	AcceptQueues        *ebpf.Program `ebpf:"accept_queues"`
+	BlockCompleted      *ebpf.Program `ebpf:"block_completed"`
+	BlockIssued         *ebpf.Program `ebpf:"block_issued"`
 	CgroupMkdir         *ebpf.Program `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.Program `ebpf:"cgroup_rmdir"`
 	ConnectExit         *ebpf.Program `ebpf:"connect_exit"`
@@ -427,10 +522,14 @@ type yaguraPrograms struct {
 	EmptySysExitConnect *ebpf.Program `ebpf:"empty_sys_exit_connect"`
 	EmptySysExitGetppid *ebpf.Program `ebpf:"empty_sys_exit_getppid"`
 	FindSelf            *ebpf.Program `ebpf:"find_self"`
+	PacketDropped       *ebpf.Program `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.Program `ebpf:"process_exec"`
 	ProcessExit         *ebpf.Program `ebpf:"process_exit"`
 	ProcessFork         *ebpf.Program `ebpf:"process_fork"`
 	Processes           *ebpf.Program `ebpf:"processes"`
+	RunQueueNew         *ebpf.Program `ebpf:"run_queue_new"`
+	RunQueueSwitch      *ebpf.Program `ebpf:"run_queue_switch"`
+	RunQueueWakeup      *ebpf.Program `ebpf:"run_queue_wakeup"`
 	SocketReceived      *ebpf.Program `ebpf:"socket_received"`
 	SocketSent          *ebpf.Program `ebpf:"socket_sent"`
 	Sockets             *ebpf.Program `ebpf:"sockets"`
@@ -447,6 +546,9 @@ type yaguraPrograms struct {
 
 func (p *yaguraPrograms) Close() error {
 	return _YaguraClose(
+		p.AcceptQueues,
+		p.BlockCompleted,
+		p.BlockIssued,
 		p.CgroupMkdir,
 		p.CgroupRmdir,
 		p.ConnectExit,
@@ -455,10 +557,14 @@ func (p *yaguraPrograms) Close() error {
 		p.EmptySysExitConnect,
 		p.EmptySysExitGetppid,
 		p.FindSelf,
+		p.PacketDropped,
 		p.ProcessExec,
 		p.ProcessExit,
 		p.ProcessFork,
 		p.Processes,
+		p.RunQueueNew,
+		p.RunQueueSwitch,
+		p.RunQueueWakeup,
 		p.SocketReceived,
 		p.SocketSent,
 		p.Sockets,

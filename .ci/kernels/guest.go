@@ -114,7 +114,7 @@ func (b *boot) runOnce(ctx context.Context, image string, o options) {
 		"-display", "none", "-monitor", "none", "-net", "none", "-no-reboot",
 		"-serial", "file:"+console, "-serial", "file:"+report,
 		"-kernel", filepath.Join(b.dir, "vmlinuz"), "-initrd", filepath.Join(dir, "initramfs"),
-		"-append", "console=ttyS0 panic=-1 quiet lsm=lockdown,capability,landlock,yama,bpf yagura.cgroup="+b.layout,
+		"-append", "console=ttyS0 panic=-1 quiet lsm=lockdown,capability,landlock,yama,bpf psi=1 yagura.cgroup="+b.layout,
 	).CombinedOutput()
 	b.release, b.frames = parseReport(readAll(report))
 	switch {

@@ -118,7 +118,10 @@ struct slot_counters {
 	u64 retransmits;
 	u64 resets_sent, resets_received;
 	u64 transmit_bytes, receive_bytes;
+	u64 oom_kills;
 	struct log2_hist connect_duration;
+	struct log2_hist round_trip; /* smoothed round-trip time, as sampled */
+	struct log2_hist run_queue;  /* ready to run, and not running */
 };
 
 struct syscall_counters {
@@ -133,6 +136,35 @@ struct error_key {
 struct latency_key {
 	u32 slot, syscall;
 };
+
+struct signal_key {
+	u32 slot, signal;
+};
+
+enum block_operation { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_OTHER, BLOCK_OPERATIONS };
+
+/* device is major << 20 | minor of the whole disk. */
+struct block_key {
+	u32 slot, device, operation;
+};
+
+struct block_counters {
+	struct log2_hist duration;
+	u64 bytes, errors;
+};
+
+/* Connections that were established and waited to be accepted when there was no room for them. */
+struct accept_key {
+	u32 slot, port;
+};
+
+/* One listening socket as it is now: what the iterator accept_queues writes. */
+struct accept_queue {
+	u32 slot, port;
+	u32 waiting, limit; /* connections */
+};
+
+#define DROP_REASONS 256 /* the last one is for all beyond */
 
 /* What the kernel knows of a control group of the tracked hierarchy. */
 enum cgroup_flags {
@@ -155,6 +187,10 @@ struct losses {
 	u64 errors;              /* syscall_errors is full: counted under SYSCALL_OTHER, errno 0, of slot 0 */
 	u64 latencies;           /* syscall_latency is full */
 	u64 attempts;            /* connect_attempts is full */
+	u64 run_queue;           /* two waiting threads shared a place: one wait was not measured */
+	u64 block;               /* block_inflight or block_io is full */
+	u64 signals;             /* fatal_signals is full */
+	u64 listeners;           /* listen_sockets or accept_overflows is full */
 };
 
 #pragma clang diagnostic pop

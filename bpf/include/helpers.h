@@ -52,12 +52,12 @@ static __always_inline u32 cgroup_to_slot(u64 id)
 	return s ? s->slot : 0;
 }
 
-/* The slot of the current task, from the last one seen on this CPU where that still holds. Interrupts come here with the
+/* The slot of a task that runs or is about to, from the last one seen on this CPU where that still holds. Interrupts come here with the
  * same current task, and so write nothing else than what they have interrupted. */
-static __always_inline u32 slot_of_current(struct task_struct *current)
+static __always_inline u32 slot_of_task(struct task_struct *task)
 {
 	u32 zero = 0;
-	void *anchor = task_anchor(current);
+	void *anchor = task_anchor(task);
 	struct last_seen *last = bpf_map_lookup_elem(&last_seen, &zero);
 	u64 *groups = bpf_map_lookup_elem(&groups_made, &zero);
 
@@ -80,7 +80,7 @@ static __always_inline u32 slot_of_current(struct task_struct *current)
 
 static __always_inline u32 current_slot(void)
 {
-	return slot_of_current(current_task());
+	return slot_of_task(current_task());
 }
 
 static __always_inline struct slot_counters *slot_counters(u32 slot)

@@ -61,6 +61,41 @@ struct inode___611 {
 	u32 i_ctime_nsec, i_mtime_nsec;
 } __attribute__((preserve_access_index));
 
+/* task_struct.state became __state in 5.14 (2f064a59a11f). */
+struct task_struct___514 {
+	unsigned int __state;
+} __attribute__((preserve_access_index));
+struct task_struct___510 {
+	long state;
+} __attribute__((preserve_access_index));
+
+static __always_inline bool task_is_running(struct task_struct *task)
+{
+	struct task_struct___514 *new = (void *)task;
+	struct task_struct___510 *old = (void *)task;
+
+	if (bpf_core_field_exists(new->__state))
+		return BPF_CORE_READ(new, __state) == 0;
+	return BPF_CORE_READ(old, state) == 0;
+}
+
+/* request.rq_disk went in 5.17 (f3fa33acca9f); the queue has had its disk since 5.15 (d152c682f03c). */
+struct request___510 {
+	struct gendisk *rq_disk;
+} __attribute__((preserve_access_index));
+
+static __always_inline struct gendisk *request_disk(struct request *rq)
+{
+	struct request___510 *old = (void *)rq;
+
+	if (bpf_core_field_exists(old->rq_disk))
+		return BPF_CORE_READ(old, rq_disk);
+	return BPF_CORE_READ(rq, q, disk);
+}
+
+/* What a bio belongs to, where the kernel is built with CONFIG_BLK_CGROUP. */
+#define has_bio_group() bpf_core_field_exists(((struct bio *)0)->bi_blkg)
+
 #define NSEC_PER_SEC 1000000000ll
 
 #define inode_time(inode, which)                                                                            \

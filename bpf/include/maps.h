@@ -13,6 +13,10 @@ const volatile s32 cgroup_hierarchy = 0;
 const volatile u32 wake_bytes = 1 << 17; /* of waiting events wake the reader at once; else it looks by itself */
 const volatile u32 self_tgid = 0; /* ourselves, in the initial pid namespace: left out */
 
+/* Arguments that hooks got or lost, as their types in BTF say. */
+const volatile bool block_hook_has_queue = false; /* block_rq_issue(q, rq) before 5.11 (a54895fa057c) */
+const volatile bool drop_hook_has_reason = true;  /* kfree_skb(skb, location, reason) since 5.17 (c504e5c2f964) */
+
 /* What sys_exit has to do besides. */
 const volatile bool count_syscalls = true;
 const volatile bool watch_connect = true; /* connects that fail before a SYN leaves */
@@ -87,7 +91,7 @@ struct {
  * address, which belongs to another one only after that was made: so the number that were made is part of the key. */
 struct last_seen {
 	u64 anchor, groups_made;
-	u32 slot, reserved;
+	u32 slot, segments; /* segments: how many times bytes were counted, to sample some */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -28,6 +28,27 @@ struct {
 	__type(value, struct owner);
 } listeners SEC(".maps");
 
+/* Listening sockets, to look at their accept queues. */
+struct listen_socket {
+	struct owner owner;
+	u32 port, drops; /* drops: how many of sk_drops are counted already */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64); /* address of the TCP socket, forgotten when it is destroyed */
+	__type(value, struct listen_socket);
+} listen_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct accept_key);
+	__type(value, u64);
+} accept_overflows SEC(".maps");
+
 /* A connect from its first SYN to the end of the socket, so that the system call's result can be told from it. */
 enum attempt_state {
 	ATTEMPT_RUNNING,

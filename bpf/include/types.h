@@ -165,6 +165,7 @@ struct signal_struct {
 	u32 flags;
 	struct pid *pids[4];
 	struct tty_struct *tty;
+	struct mm_struct *oom_mm;
 };
 
 struct qstr {
@@ -257,6 +258,14 @@ struct sock {
 	u8 sk_shutdown;
 	u16 sk_protocol, sk_type;
 	int sk_err;
+	u32 sk_ack_backlog, sk_max_ack_backlog;
+	atomic_t sk_drops;
+};
+struct tcp_sock {
+	u32 srtt_us;
+};
+struct mptcp_sock {
+	struct sock *first;
 };
 struct socket {
 	struct sock *sk;
@@ -268,13 +277,40 @@ struct tcp_skb_cb {
 	u16 tcp_gso_segs;
 };
 
+struct gendisk {
+	int major, first_minor;
+};
+struct request_queue {
+	struct gendisk *disk;
+};
+struct blkcg {
+	struct cgroup_subsys_state css;
+};
+struct blkcg_gq {
+	struct blkcg *blkcg;
+};
+struct bio {
+	struct blkcg_gq *bi_blkg;
+};
+struct request {
+	struct request_queue *q;
+	unsigned int cmd_flags, __data_len;
+	struct bio *bio;
+};
+
 struct seq_file;
+struct bpf_map;
 struct bpf_iter_meta {
 	struct seq_file *seq;
 };
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key, *value;
 };
 struct bpf_iter__task_file {
 	struct bpf_iter_meta *meta;
