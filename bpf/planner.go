@@ -298,6 +298,9 @@ func (a *Agent) Replan(w Want) {
 	for _, h := range hooks {
 		probes = append(probes, a.decide(p, h))
 	}
+	if w.TCP {
+		probes = append(probes, a.prepareQueues())
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.probes = probes

@@ -75,14 +75,10 @@ type AcceptQueue = yaguraAcceptQueue
 
 // AcceptQueues calls yield with every listening TCP socket, and brings AcceptOverflows up to date.
 func (a *Agent) AcceptQueues(yield func(AcceptQueue)) error {
-	if a.off() {
+	if a.off() || a.queues == nil {
 		return nil
 	}
-	it, err := a.queueIterator()
-	if err != nil {
-		return fmt.Errorf("walk the accept queues: %w", err)
-	}
-	r, err := it.Open()
+	r, err := a.queues.Open()
 	if err != nil {
 		return fmt.Errorf("walk the accept queues: %w", err)
 	}
@@ -100,13 +96,23 @@ func (a *Agent) AcceptQueues(yield func(AcceptQueue)) error {
 	return nil
 }
 
-// queueIterator makes the iterator once: to load a program costs more than to run it.
-func (a *Agent) queueIterator() (*link.Iter, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// prepareQueues makes the iterator once, before there are readers: to load a program costs more than to run it.
+func (a *Agent) prepareQueues() Probe {
+	p := Probe{Name: "accept_queues", Wanted: true, Attached: true}
 	if a.queues != nil {
-		return a.queues, nil
+		return p
 	}
+	it, err := a.queueIterator()
+	if err != nil {
+		p.Attached, p.Reason = false, shortReason(err)
+		a.log.Warn("accept queues are not looked at", "reason", p.Reason)
+		return p
+	}
+	a.queues = it
+	return p
+}
+
+func (a *Agent) queueIterator() (*link.Iter, error) {
 	m := a.maps["listen_sockets"]
 	if m == nil {
 		return nil, a.missing["listen_sockets"]
@@ -116,8 +122,7 @@ func (a *Agent) queueIterator() (*link.Iter, error) {
 		return nil, err
 	}
 	defer program.Close() // the link keeps it
-	a.queues, err = link.AttachIter(link.IterOptions{Program: program, Map: m})
-	return a.queues, err
+	return link.AttachIter(link.IterOptions{Program: program, Map: m})
 }
 
 // AcceptOverflows calls yield with how many connections the listening sockets of a slot and port have refused for want

@@ -67,5 +67,6 @@ func (s *Selection) Want(c bpf.Config) bpf.Want {
 	return bpf.Want{
 		Processes: s.On("processes"), Syscalls: s.On("syscalls"), TCP: s.On("tcp"),
 		SyscallLatency: s.On("syscalls") && c.SyscallLatency,
+		RunQueue:       s.On("runqueue"), BlockIO: s.On("block"), PacketDrops: s.On("drops"),
 	}
 }

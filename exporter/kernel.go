@@ -17,6 +17,10 @@ type KernelCounters interface {
 	Syscalls(yield func(bpf.Slot, *[bpf.SyscallSlots]uint64)) error
 	SyscallErrors(yield func(slot uint32, syscall, errno int, n uint64)) error
 	SyscallDurations(yield func(slot uint32, syscall int, h *bpf.Histogram)) error
+	BlockIO(yield func(bpf.BlockKey, *bpf.BlockIO)) error
+	FatalSignals(yield func(slot uint32, signal string, n uint64)) error
+	AcceptQueues(yield func(bpf.AcceptQueue)) error
+	AcceptOverflows(yield func(slot uint32, port int, n uint64)) error
 	Recycle(now time.Time, hold func(bpf.Slot) bool) (freed []bpf.Slot, err error)
 }
 
@@ -50,6 +54,14 @@ type totals struct {
 	calls     [bpf.SyscallSlots]uint64
 	errors    map[callError]uint64
 	durations map[int]*bpf.Histogram
+	block     map[blockKey]*bpf.BlockIO
+	signals   map[string]uint64
+	overflows map[int]uint64 // by port
+}
+
+type blockKey struct {
+	major, minor uint32
+	operation    int
 }
 
 type callError struct{ syscall, errno int }
@@ -62,11 +74,16 @@ type slotTotals struct {
 	named    bool
 	seen     bool
 	since    time.Time // when it was first seen
+	queues   map[int]acceptQueue
 }
+
+// An acceptQueue is how full the listening sockets of a port are.
+type acceptQueue struct{ waiting, limit uint64 }
 
 type workloadTotals struct {
 	event.Workload
 	totals
+	queues map[int]acceptQueue // now, by port
 }
 
 // NewKernel returns a reader of the kernel's counters.
@@ -117,6 +134,7 @@ func (k *Kernel) readSlots() error {
 	for _, s := range k.slots {
 		s.seen = false
 		s.totals.clear()
+		clear(s.queues)
 	}
 	if err := k.source.Counters(func(slot bpf.Slot, c *bpf.Counters) { k.at(slot).counters = *c }); err != nil {
 		return err
@@ -137,6 +155,39 @@ func (k *Kernel) readSlots() error {
 		}
 	}); err != nil {
 		return fmt.Errorf("read durations of system calls: %w", err)
+	}
+	return k.readSaturation()
+}
+
+// readSaturation reads what is kept by slot and something else. The queues come before the overflows, which they count.
+func (k *Kernel) readSaturation() error {
+	if err := k.source.BlockIO(func(b bpf.BlockKey, c *bpf.BlockIO) {
+		if s := k.slots[b.Slot]; s != nil {
+			s.addBlock(blockKey{b.Major, b.Minor, b.Operation}, c)
+		}
+	}); err != nil {
+		return fmt.Errorf("read block I/O: %w", err)
+	}
+	if err := k.source.FatalSignals(func(slot uint32, signal string, n uint64) {
+		if s := k.slots[slot]; s != nil {
+			s.addSignal(signal, n)
+		}
+	}); err != nil {
+		return fmt.Errorf("read fatal signals: %w", err)
+	}
+	if err := k.source.AcceptQueues(func(q bpf.AcceptQueue) {
+		if s := k.slots[q.Slot]; s != nil {
+			s.queues = addQueue(s.queues, int(q.Port), acceptQueue{uint64(q.Waiting), uint64(q.Limit)})
+		}
+	}); err != nil {
+		return err
+	}
+	if err := k.source.AcceptOverflows(func(slot uint32, port int, n uint64) {
+		if s := k.slots[slot]; s != nil {
+			s.addOverflows(port, n)
+		}
+	}); err != nil {
+		return fmt.Errorf("read overflows of accept queues: %w", err)
 	}
 	return nil
 }
@@ -168,6 +219,9 @@ func (k *Kernel) addUp() {
 			sums[s.workload] = w
 		}
 		w.add(&s.totals)
+		for port, q := range s.queues {
+			w.queues = addQueue(w.queues, port, q)
+		}
 	}
 	k.workloads = k.workloads[:0]
 	for _, w := range sums {
@@ -228,6 +282,9 @@ func (t *totals) clear() {
 	t.calls = [bpf.SyscallSlots]uint64{}
 	clear(t.errors)
 	clear(t.durations)
+	clear(t.block)
+	clear(t.signals)
+	clear(t.overflows)
 }
 
 func (t *totals) add(o *totals) {
@@ -241,6 +298,51 @@ func (t *totals) add(o *totals) {
 	for call, h := range o.durations {
 		t.addDuration(call, h)
 	}
+	for b, c := range o.block {
+		t.addBlock(b, c)
+	}
+	for signal, n := range o.signals {
+		t.addSignal(signal, n)
+	}
+	for port, n := range o.overflows {
+		t.addOverflows(port, n)
+	}
+}
+
+func (t *totals) addBlock(b blockKey, c *bpf.BlockIO) {
+	if t.block == nil {
+		t.block = map[blockKey]*bpf.BlockIO{}
+	}
+	sum := t.block[b]
+	if sum == nil {
+		sum = &bpf.BlockIO{}
+		t.block[b] = sum
+	}
+	sum.Add(c)
+}
+
+func (t *totals) addSignal(signal string, n uint64) {
+	if t.signals == nil {
+		t.signals = map[string]uint64{}
+	}
+	t.signals[signal] += n
+}
+
+func (t *totals) addOverflows(port int, n uint64) {
+	if t.overflows == nil {
+		t.overflows = map[int]uint64{}
+	}
+	t.overflows[port] += n
+}
+
+// addQueue adds up the sockets that share a port, as with SO_REUSEPORT or in several network namespaces.
+func addQueue(queues map[int]acceptQueue, port int, q acceptQueue) map[int]acceptQueue {
+	if queues == nil {
+		queues = map[int]acceptQueue{}
+	}
+	sum := queues[port]
+	queues[port] = acceptQueue{sum.waiting + q.waiting, sum.limit + q.limit}
+	return queues
 }
 
 func (t *totals) addError(e callError, n uint64) {
@@ -266,6 +368,8 @@ func compareWorkloads(a, b event.Workload) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Pod, b.Pod),
 		cmp.Compare(a.Container, b.Container), cmp.Compare(a.Unit, b.Unit))
 }
+
+func empty(h *bpf.Histogram) bool { return *h == bpf.Histogram{} }
 
 // buckets is a histogram of the kernel as a Family takes it.
 func buckets(h *bpf.Histogram) *Buckets {

@@ -24,6 +24,11 @@ type fakeSlot struct {
 	counters bpf.Counters
 	calls    [bpf.SyscallSlots]uint64
 	errors   map[[2]int]uint64
+
+	block     map[bpf.BlockKey]bpf.BlockIO
+	signals   map[string]uint64
+	queues    []bpf.AcceptQueue
+	overflows map[int]uint64
 }
 
 func (k *fakeKernel) Counters(yield func(bpf.Slot, *bpf.Counters)) error {
@@ -50,6 +55,44 @@ func (k *fakeKernel) SyscallErrors(yield func(uint32, int, int, uint64)) error {
 }
 
 func (k *fakeKernel) SyscallDurations(func(uint32, int, *bpf.Histogram)) error { return nil }
+
+func (k *fakeKernel) BlockIO(yield func(bpf.BlockKey, *bpf.BlockIO)) error {
+	for _, s := range k.slots {
+		for key, c := range s.block {
+			key.Slot = s.Number
+			yield(key, &c)
+		}
+	}
+	return nil
+}
+
+func (k *fakeKernel) FatalSignals(yield func(uint32, string, uint64)) error {
+	for _, s := range k.slots {
+		for signal, n := range s.signals {
+			yield(s.Number, signal, n)
+		}
+	}
+	return nil
+}
+
+func (k *fakeKernel) AcceptQueues(yield func(bpf.AcceptQueue)) error {
+	for _, s := range k.slots {
+		for _, q := range s.queues {
+			q.Slot = s.Number
+			yield(q)
+		}
+	}
+	return nil
+}
+
+func (k *fakeKernel) AcceptOverflows(yield func(uint32, int, uint64)) error {
+	for _, s := range k.slots {
+		for port, n := range s.overflows {
+			yield(s.Number, port, n)
+		}
+	}
+	return nil
+}
 
 func (k *fakeKernel) Recycle(_ time.Time, hold func(bpf.Slot) bool) ([]bpf.Slot, error) {
 	freed := slices.DeleteFunc(k.freed, hold)
@@ -280,4 +323,53 @@ func TestErrnoNames(t *testing.T) {
 			t.Errorf("errnoName(%d) = %q, want %q", errno, got, want)
 		}
 	}
+}
+
+func TestSaturationIsTheSumOfTheControlGroups(t *testing.T) {
+	web := event.Workload{Container: "web"}
+	read := bpf.BlockKey{Major: 8, Operation: 0}
+	one := fakeSlot{Slot: bpf.Slot{Number: 1, CgroupID: 10},
+		block:     map[bpf.BlockKey]bpf.BlockIO{read: {Bytes: 4096, Errors: 1}},
+		signals:   map[string]uint64{"SIGKILL": 2},
+		queues:    []bpf.AcceptQueue{{Port: 80, Waiting: 3, Limit: 10}, {Port: 80, Waiting: 1, Limit: 10}},
+		overflows: map[int]uint64{80: 5}}
+	two := fakeSlot{Slot: bpf.Slot{Number: 2, CgroupID: 11},
+		block:     map[bpf.BlockKey]bpf.BlockIO{read: {Bytes: 512}},
+		signals:   map[string]uint64{"SIGKILL": 1, "SIGSEGV": 1},
+		queues:    []bpf.AcceptQueue{{Port: 443, Waiting: 0, Limit: 128}},
+		overflows: map[int]uint64{80: 1}}
+	source := &fakeKernel{slots: []fakeSlot{one, two}}
+	k := NewKernel(source, func(uint64) (event.Workload, bool) { return web, true })
+	check := func(when string, queues map[int]acceptQueue) {
+		t.Helper()
+		k.taken = time.Time{}
+		if err := k.read(func(w *workloadTotals) {
+			if w.Workload != web {
+				return
+			}
+			if c := w.block[blockKey{8, 0, 0}]; c == nil || c.Bytes != 4608 || c.Errors != 1 {
+				t.Errorf("%s: block I/O = %+v, want 4608 bytes and 1 error", when, c)
+			}
+			if diff := cmp.Diff(map[string]uint64{"SIGKILL": 3, "SIGSEGV": 1}, w.signals); diff != "" {
+				t.Errorf("%s: signals (-want +got):\n%s", when, diff)
+			}
+			if diff := cmp.Diff(map[int]uint64{80: 6}, w.overflows); diff != "" {
+				t.Errorf("%s: overflows (-want +got):\n%s", when, diff)
+			}
+			if diff := cmp.Diff(queues, w.queues, cmp.AllowUnexported(acceptQueue{})); diff != "" {
+				t.Errorf("%s: queues (-want +got):\n%s", when, diff)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("both live", map[int]acceptQueue{80: {4, 20}, 443: {0, 128}})
+	// The first ends: what it counted stays, its queue is gone.
+	source.freed = []bpf.Slot{one.Slot}
+	k.taken = time.Time{}
+	if err := k.read(func(*workloadTotals) {}); err != nil {
+		t.Fatal(err)
+	}
+	source.slots = []fakeSlot{two}
+	check("one has ended", map[int]acceptQueue{443: {0, 128}})
 }

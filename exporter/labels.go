@@ -62,6 +62,7 @@ var labelDocs = map[string]labelDoc{
 	"owner_kind":   {"kind of the Kubernetes object that owns the pod", true},
 	"owner_name":   {"name of the Kubernetes object that owns the pod", false},
 	"pod_uid":      {"Kubernetes uid of the pod", false},
+	"port":         {"number of the port that is listened at", false},
 	"priority":     {"priority of the rule", true},
 	"probe":        {"name of the probe in the kernel", true},
 	"program":      {"name of the BPF program", true},

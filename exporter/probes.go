@@ -31,7 +31,7 @@ func NewProbes(agent *bpf.Agent) *Probes {
 		slots: NewGauge("yagura_workload_slots",
 			"Control groups that the kernel side counts apart: in use, and the limit.", "state").Fixed(),
 		unaccounted: NewCounter("yagura_kernel_table_full_total",
-			"What a full table of the kernel side has cost: slots and cgroups count as other from then on, errors and latencies are not counted, attempts of connect have no result.",
+			"What a full table of the kernel side has cost: slots and cgroups count as other from then on, errors, latencies, signals and listeners are not counted, attempts of connect have no result, waits of the run queue and block requests are not measured.",
 			"map").Fixed(),
 	}
 }
@@ -94,5 +94,9 @@ func (p *Probes) addBounds() error {
 	p.unaccounted.Set(host, float64(lost.Errors), "errors")
 	p.unaccounted.Set(host, float64(lost.Latencies), "latencies")
 	p.unaccounted.Set(host, float64(lost.Attempts), "attempts")
+	p.unaccounted.Set(host, float64(lost.RunQueue), "run_queue")
+	p.unaccounted.Set(host, float64(lost.Block), "block")
+	p.unaccounted.Set(host, float64(lost.Signals), "signals")
+	p.unaccounted.Set(host, float64(lost.Listeners), "listeners")
 	return nil
 }

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -13,6 +14,7 @@ import (
 type TCP struct {
 	kernel                                                           *Kernel
 	connects, duration, accepts, listens, retransmits, resets, bytes *Family
+	roundTrip, overflows, waiting, limit                             *Family
 }
 
 // NewTCP returns the collector.
@@ -31,6 +33,13 @@ func NewTCP(k *Kernel) *TCP {
 		resets: NewCounter("yagura_tcp_resets_total", "TCP resets of connections of the workload.", "direction").PerWorkload(),
 		bytes: NewCounter("yagura_network_bytes_total",
 			"Payload bytes that passed through TCP, UDP and other internet sockets.", "direction").PerWorkload(),
+		roundTrip: NewHistogram("yagura_tcp_rtt_seconds",
+			"Smoothed round-trip time as TCP keeps it, sampled at every 16th message on each processor and at the end of every connection.").PerWorkload(),
+		overflows: NewCounter("yagura_accept_queue_overflows_total",
+			"Connections that a listening socket refused, nearly always because its queue was full: its share of the kernel's TcpExtListenDrops.", "port").PerWorkload(),
+		waiting: NewGauge("yagura_accept_queue_connections",
+			"Connections that are established and wait to be accepted.", "port").PerWorkload(),
+		limit: NewGauge("yagura_accept_queue_limit_connections", "How many connections may wait to be accepted; the kernel lets in one more.", "port").PerWorkload(),
 	}
 }
 
@@ -43,7 +52,8 @@ func (t *TCP) Entry() Entry {
 }
 
 func (t *TCP) families() []*Family {
-	return []*Family{t.connects, t.duration, t.accepts, t.listens, t.retransmits, t.resets, t.bytes}
+	return []*Family{t.connects, t.duration, t.accepts, t.listens, t.retransmits, t.resets, t.bytes,
+		t.roundTrip, t.overflows, t.waiting, t.limit}
 }
 
 // Update sends all families. The host has every result from the start; a workload gets a series when it happens.
@@ -81,4 +91,21 @@ func (t *TCP) show(w *workloadTotals) {
 	add(t.resets, c.ResetsReceived, "receive")
 	add(t.bytes, c.TransmitBytes, "transmit")
 	add(t.bytes, c.ReceiveBytes, "receive")
+	if !empty(&c.RoundTrip) {
+		t.roundTrip.AddHistogram(w.Workload, buckets(&c.RoundTrip))
+	}
+	t.showQueues(w)
+}
+
+// showQueues gives every listening socket its overflows from zero on, and those that have closed what they had.
+func (t *TCP) showQueues(w *workloadTotals) {
+	for port, q := range w.queues {
+		label := strconv.Itoa(port)
+		t.waiting.Add(w.Workload, float64(q.waiting), label)
+		t.limit.Add(w.Workload, float64(q.limit), label)
+		t.overflows.Add(w.Workload, 0, label)
+	}
+	for port, n := range w.overflows {
+		t.overflows.Add(w.Workload, float64(n), strconv.Itoa(port))
+	}
 }
