@@ -23,15 +23,33 @@ struct {
 	__type(value, struct block_counters);
 } block_io SEC(".maps");
 
-/* Who asked for it. On version 2 the bio says so, whoever writes it back. On version 1 the bio's group is one of another
- * hierarchy; there it is whoever issues the request, which for writing back is the kernel. */
+#define CGROUP_DEPTH 16 /* that a walk upwards follows */
+
+/* Whether the current task is in a control group or below it. Version 2 only: there the anchor is the cgroup. */
+static __always_inline bool current_is_in(struct cgroup *group)
+{
+	struct cgroup *at = task_anchor(current_task());
+
+	for (int i = 0; i < CGROUP_DEPTH && at; i++) {
+		if (at == group)
+			return true;
+		struct cgroup_subsys_state *above = BPF_CORE_READ(at, self.parent);
+		at = above ? BPF_CORE_READ(above, cgroup) : NULL;
+	}
+	return false;
+}
+
+/* Who asked for it. On version 2 the bio says so, whoever writes it back: the nearest control group with the io
+ * controller. Who issues the request says it more exactly where that is no other than somebody in that group. On version
+ * 1 the bio's group is one of another hierarchy; there it is who issues the request, which for writing back is the
+ * kernel. */
 static __always_inline u32 block_slot(struct request *rq)
 {
 	struct bio *bio = BPF_CORE_READ(rq, bio);
 	if (!cgroup_v1 && has_bio_group() && bio) {
-		u64 id = BPF_CORE_READ(bio, bi_blkg, blkcg, css.cgroup, kn, id);
-		if (id)
-			return cgroup_to_slot(id);
+		struct cgroup *group = BPF_CORE_READ(bio, bi_blkg, blkcg, css.cgroup);
+		if (group && !current_is_in(group))
+			return cgroup_to_slot(BPF_CORE_READ(group, kn, id));
 	}
 	return current_slot();
 }

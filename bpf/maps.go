@@ -92,7 +92,7 @@ func (a *Agent) createMaps(c Config) error {
 			"map_memory", c.MapMemory, "cpus", a.cpus)
 	}
 	a.spec.Maps["events"].MaxEntries = uint32(ring)
-	for _, m := range []string{"free_slots", "slot_generation", "counters", "syscall_calls"} {
+	for _, m := range []string{"free_slots", "slot_generation", "counters", "syscall_calls", "last_exits"} {
 		a.spec.Maps[m].MaxEntries = uint32(n)
 	}
 	for name, spec := range a.spec.Maps {

@@ -327,10 +327,10 @@ struct {
 
 /* The out-of-memory killer marks its victims with oom_mm, and they keep it until they are gone: here it is their own
  * control group that is charged, and the number is that of oom_kill in memory.events. */
-static __always_inline void count_death(u32 slot, struct signal_struct *signal, u32 number)
+static __always_inline void count_death(u32 slot, struct signal_struct *signal, u32 number, bool oom)
 {
 	struct slot_counters *c = slot_counters(slot);
-	if (c && BPF_CORE_READ(signal, oom_mm))
+	if (c && oom)
 		increment(c->oom_kills);
 	if (!number)
 		return;
@@ -345,6 +345,27 @@ static __always_inline void count_death(u32 slot, struct signal_struct *signal, 
 		increment(*n);
 	else
 		count_loss(signals);
+}
+
+static __always_inline bool is_first_of_namespace(struct task_struct *leader)
+{
+	struct pid *pid = BPF_CORE_READ(leader, thread_pid);
+	u32 level = BPF_CORE_READ(pid, level);
+
+	return level > 0 && read_virtual_id(pid, level) == 1;
+}
+
+static __always_inline void note_exit(u32 slot, struct task_struct *leader, u32 status, bool oom)
+{
+	struct last_exit *e = bpf_map_lookup_elem(&last_exits, &slot);
+	bool first = is_first_of_namespace(leader);
+
+	if (!e || (e->first && !first))
+		return;
+	e->status = status;
+	e->oom = oom;
+	e->first = first;
+	e->boot = bpf_ktime_get_boot_ns();
 }
 
 /* Runs once per thread; signal->live is 0 when the last one is going, which two may see at once. */
@@ -366,7 +387,9 @@ int BPF_PROG(process_exit, struct task_struct *task)
 								       : BPF_CORE_READ(leader, exit_code);
 	u32 slot = current_slot();
 	count_process(slot, EVENT_EXIT, exit_reason(status));
-	count_death(slot, signal, status & 0x7f);
+	bool oom = BPF_CORE_READ(signal, oom_mm) != NULL;
+	count_death(slot, signal, status & 0x7f, oom);
+	note_exit(slot, leader, status, oom);
 	struct exit_event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count_loss(events[EVENT_EXIT]);

@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"io"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf/link"
@@ -164,4 +165,34 @@ func (a *Agent) PacketDrops(yield func(reason string, n uint64)) error {
 		yield(name, n)
 	}
 	return nil
+}
+
+// LastExits calls yield with how the last process of every slot in use has ended, where one has: by one of ExitReasons,
+// or "oom_killed". Where a workload has a pid namespace of its own that is its first process, whose end is the others'.
+func (a *Agent) LastExits(yield func(slot uint32, reason string, at time.Time)) error {
+	return a.eachSlot(func(s Slot) error {
+		var e yaguraLastExit
+		if err := a.maps["last_exits"].Lookup(s.Number, &e); err != nil {
+			return fmt.Errorf("read last exit of slot %d: %w", s.Number, err)
+		}
+		if e.Boot != 0 {
+			yield(s.Number, exitReason(e), a.slots.time(e.Boot))
+		}
+		return nil
+	})
+}
+
+func exitReason(e yaguraLastExit) string {
+	const signalBits, coreFlag = 0x7f, 0x80
+	switch {
+	case e.Oom != 0:
+		return "oom_killed"
+	case e.Status&coreFlag != 0:
+		return "core_dump"
+	case e.Status&signalBits != 0:
+		return "signal"
+	case e.Status != 0:
+		return "error"
+	}
+	return "completed"
 }

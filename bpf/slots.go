@@ -234,6 +234,7 @@ func (a *Agent) free(id uint64, s yaguraCgroupSlot) error {
 func (a *Agent) empty(slot uint32) error {
 	err := a.maps["counters"].Update(slot, make([]Counters, a.cpus), ebpf.UpdateAny)
 	err = errors.Join(err, a.maps["syscall_calls"].Update(slot, make([]yaguraSyscallCounters, a.cpus), ebpf.UpdateAny))
+	err = errors.Join(err, a.maps["last_exits"].Update(slot, &yaguraLastExit{}, ebpf.UpdateAny))
 	err = errors.Join(err, deleteOf(a.maps["fatal_signals"], func(k *yaguraSignalKey) bool { return k.Slot == slot }))
 	err = errors.Join(err, deleteOf(a.maps["block_io"], func(k *yaguraBlockKey) bool { return k.Slot == slot }))
 	err = errors.Join(err, deleteOf(a.maps["accept_overflows"], func(k *yaguraAcceptKey) bool { return k.Slot == slot }))

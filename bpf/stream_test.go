@@ -271,7 +271,7 @@ func TestPlanAttachesNothingThatNobodyAsksFor(t *testing.T) {
 func TestSlotCountFitsTheBudget(t *testing.T) {
 	for _, c := range []struct{ cpus, memory, want int }{
 		{2, 56 << 20, 1024},
-		{64, 56 << 20, 93}, // 32 MiB by 64 times 512 bytes of counters and 640 calls of 8
+		{64, 56 << 20, 83}, // 32 MiB by 64 times 1176 bytes of counters and 640 calls of 8
 		{256, 8 << 20, 16},
 	} {
 		if got := slotCount(Config{MapMemory: c.memory, Workloads: 1024}, c.cpus, 24<<20); got != c.want {

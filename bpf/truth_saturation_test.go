@@ -66,7 +66,8 @@ const (
 	starved    = 4 // threads on one processor
 )
 
-// actStarve lets some threads compete for one processor, and prints how many seconds they did not run in all.
+// actStarve lets some threads compete for one processor, and prints how many seconds they did not run in all: by their
+// own clocks, and for all threads of the process as the kernel's schedstat says, or 0 where it does not.
 func actStarve() error {
 	runtime.GOMAXPROCS(starved + 2) // a goroutine that waits for Go's scheduler does not wait for the kernel's
 	var one unix.CPUSet
@@ -76,7 +77,8 @@ func actStarve() error {
 	waited := time.Duration(0)
 	start := make(chan struct{})
 	for range starved {
-		all.Go(func() {
+		all.Add(1)
+		go func() {
 			runtime.LockOSThread()
 			if err := unix.SchedSetaffinity(0, &one); err != nil {
 				panic(err)
@@ -86,15 +88,35 @@ func actStarve() error {
 			for time.Since(began) < starvedFor {
 			}
 			mu.Lock()
-			defer mu.Unlock()
 			waited += time.Since(began) - (threadTime() - used)
-		})
+			mu.Unlock()
+			all.Done()
+			select {} // its thread stays, and what the kernel says of it
+		}()
 	}
 	runtime.LockOSThread() // not among those that are started anew
 	close(start)
 	all.Wait()
-	fmt.Println(waited.Seconds())
-	return nil
+	delayed, err := runDelay()
+	fmt.Println(waited.Seconds(), delayed.Seconds())
+	return err
+}
+
+// runDelay is how long all threads of this process have waited in a run queue; 0 without CONFIG_SCHED_INFO.
+func runDelay() (sum time.Duration, err error) {
+	files, err := filepath.Glob("/proc/self/task/*/schedstat")
+	for _, file := range files {
+		var ran, waited time.Duration
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := fmt.Sscan(string(text), &ran, &waited); err != nil {
+			return 0, fmt.Errorf("%s: %q: %w", file, text, err)
+		}
+		sum += waited
+	}
+	return sum, err
 }
 
 func threadTime() time.Duration {
@@ -111,15 +133,18 @@ func TestTruthRunQueue(t *testing.T) {
 	needProbe(t, w, "tp_btf/sched_switch", "run_queue_wakeup", "run_queue_new", "run_queue_switch")
 	g := w.newGroup(t, "truth-run-queue")
 	out := w.perform(t, g, "starve")
-	waited, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
-	if err != nil {
+	var waited, delayed float64
+	if _, err := fmt.Sscan(out, &waited, &delayed); err != nil {
 		t.Fatalf("actor printed %q", out)
 	}
 	c := w.counters(t, g.id)
 	got := float64(c.RunQueue.SumNs) / 1e9
-	t.Logf("waited %.3f s by their own clocks, %.3f s in the run queue, %d times", waited, got, count(&c.RunQueue))
-	// Their clocks also miss what interrupts and the host take, and the Go runtime's own threads wait too.
-	near(t, "run queue seconds", got, waited, 0.15)
+	t.Logf("waited %.3f s by their own clocks, %.3f s by schedstat, %.3f s in the run queue, %d times", waited, delayed, got, count(&c.RunQueue))
+	if delayed > 0 {
+		near(t, "run queue seconds", got, delayed, 0.10)
+	} else { // their clocks do not see the other threads of the Go runtime wait
+		near(t, "run queue seconds", got, waited, 0.15)
+	}
 	if waited < (starved-1)*starvedFor.Seconds()*0.9 {
 		t.Errorf("%d threads on one processor waited only %.2f s", starved, waited)
 	}
@@ -153,17 +178,19 @@ func actBlock() error {
 			return fmt.Errorf("read: %w", err)
 		}
 	}
-	if _, err := unix.Pread(fd, buf, 1<<20); err == nil {
-		return errors.New("a read past the end of the file below did not fail")
+	failed := 0
+	if _, err := unix.Pread(fd, buf, 1<<20); err != nil { // before 6.12 it reads zeros
+		failed = 1
 	}
 	if err := unix.Fsync(fd); err != nil {
 		return fmt.Errorf("fsync: %w", err)
 	}
-	fmt.Println(time.Since(began).Seconds())
+	fmt.Println(time.Since(began).Seconds(), failed)
 	return nil
 }
 
-// loopDevice puts a file of 1 MiB under a loop device that claims to be twice as large: reads past its end fail.
+// loopDevice puts a file of 1 MiB under a loop device that claims to be twice as large: on newer kernels reads past its
+// end fail.
 func loopDevice(t *testing.T) (path string, minor uint32) {
 	t.Helper()
 	control, err := unix.Open("/dev/loop-control", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -216,8 +243,9 @@ func TestTruthBlockIO(t *testing.T) {
 	path, minor := loopDevice(t)
 	g := w.newGroup(t, "truth-block")
 	out := w.perform(t, g, "block", "YAGURA_DEVICE="+path)
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(out), 64)
-	if err != nil {
+	var seconds float64
+	var failed uint64
+	if _, err := fmt.Sscan(out, &seconds, &failed); err != nil {
 		t.Fatalf("actor printed %q", out)
 	}
 	slot := w.slotNumber(t, g.id)
@@ -236,8 +264,8 @@ func TestTruthBlockIO(t *testing.T) {
 	equal(t, "bytes written", write.Bytes, blockWrites*blockSize)
 	equal(t, "failed writes", write.Errors, 0)
 	equal(t, "reads", count(&read.Duration), blockReads+1)
-	equal(t, "bytes read", read.Bytes, blockReads*blockSize)
-	equal(t, "failed reads", read.Errors, 1)
+	equal(t, "bytes read", read.Bytes, (blockReads+1-failed)*blockSize)
+	equal(t, "failed reads", read.Errors, failed)
 	if sum <= 0 || sum > seconds {
 		t.Errorf("the device had requests for %.6f s, the program took %.6f s", sum, seconds)
 	}
@@ -319,6 +347,25 @@ func TestTruthOOMKills(t *testing.T) {
 	equal(t, "oom_kill of the control group's file", uint64(events), victims)
 	equal(t, "OOM kills", w.counters(t, g.id).OomKills, victims)
 	equal(t, "SIGKILL", w.signals(t, g.id)["SIGKILL"], victims)
+	if got := w.lastExit(t, g.id); got != "oom_killed" {
+		t.Errorf("last exit = %q, want oom_killed", got)
+	}
+}
+
+func (w *watched) lastExit(t *testing.T, id uint64) (reason string) {
+	t.Helper()
+	slot := w.slotNumber(t, id)
+	if err := w.LastExits(func(s uint32, r string, at time.Time) {
+		if s == slot {
+			reason = r
+			if since := time.Since(at); since < 0 || since > time.Minute {
+				t.Errorf("the last exit was %s ago", since)
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return reason
 }
 
 func actDie() error {
@@ -343,6 +390,9 @@ func TestTruthFatalSignals(t *testing.T) {
 	proves(t, "fatal_signals_total")
 	needProbe(t, w, "tp_btf/sched_process_exit", "process_exit")
 	g := w.newGroup(t, "truth-signals")
+	if got := w.lastExit(t, g.id); got != "" {
+		t.Errorf("last exit = %q before there was one", got)
+	}
 	for _, s := range []unix.Signal{unix.SIGSEGV, unix.SIGSEGV, unix.SIGTERM, unix.SIGKILL} {
 		c := w.newChild(t, g, "die", fmt.Sprintf("YAGURA_SIGNAL=%d", s))
 		c.act(t)
@@ -355,6 +405,9 @@ func TestTruthFatalSignals(t *testing.T) {
 	equal(t, "SIGTERM", got["SIGTERM"], 1)
 	equal(t, "SIGKILL", got["SIGKILL"], 1)
 	equal(t, "OOM kills", w.counters(t, g.id).OomKills, 0)
+	if got := w.lastExit(t, g.id); got != "signal" {
+		t.Errorf("last exit = %q, want signal", got)
+	}
 }
 
 // ---- accept queues ----

@@ -100,6 +100,14 @@ type yaguraHeader struct {
 	Reserved uint32
 }
 
+type yaguraLastExit struct {
+	_      structs.HostLayout
+	Boot   uint64
+	Status uint32
+	Oom    uint16
+	First  uint16
+}
+
 type yaguraLatencyKey struct {
 	_       structs.HostLayout
 	Slot    uint32
@@ -214,6 +222,7 @@ const (
 	yaguraMapFatalSignals         = "fatal_signals"
 	yaguraMapFreeSlots            = "free_slots"
 	yaguraMapGroupsMade           = "groups_made"
+	yaguraMapLastExits            = "last_exits"
 	yaguraMapLastSeen             = "last_seen"
 	yaguraMapListenSockets        = "listen_sockets"
 	yaguraMapListeners            = "listeners"
@@ -369,6 +378,7 @@ type yaguraMapSpecs struct {
 	FatalSignals    *ebpf.MapSpec `ebpf:"fatal_signals"`
 	FreeSlots       *ebpf.MapSpec `ebpf:"free_slots"`
 	GroupsMade      *ebpf.MapSpec `ebpf:"groups_made"`
+	LastExits       *ebpf.MapSpec `ebpf:"last_exits"`
 	LastSeen        *ebpf.MapSpec `ebpf:"last_seen"`
 	ListenSockets   *ebpf.MapSpec `ebpf:"listen_sockets"`
 	Listeners       *ebpf.MapSpec `ebpf:"listeners"`
@@ -440,6 +450,7 @@ type yaguraMaps struct {
 	FatalSignals    *ebpf.Map `ebpf:"fatal_signals"`
 	FreeSlots       *ebpf.Map `ebpf:"free_slots"`
 	GroupsMade      *ebpf.Map `ebpf:"groups_made"`
+	LastExits       *ebpf.Map `ebpf:"last_exits"`
 	LastSeen        *ebpf.Map `ebpf:"last_seen"`
 	ListenSockets   *ebpf.Map `ebpf:"listen_sockets"`
 	Listeners       *ebpf.Map `ebpf:"listeners"`
@@ -469,6 +480,7 @@ func (m *yaguraMaps) Close() error {
 		m.FatalSignals,
 		m.FreeSlots,
 		m.GroupsMade,
+		m.LastExits,
 		m.LastSeen,
 		m.ListenSockets,
 		m.Listeners,

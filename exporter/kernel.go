@@ -21,6 +21,7 @@ type KernelCounters interface {
 	FatalSignals(yield func(slot uint32, signal string, n uint64)) error
 	AcceptQueues(yield func(bpf.AcceptQueue)) error
 	AcceptOverflows(yield func(slot uint32, port int, n uint64)) error
+	LastExits(yield func(slot uint32, reason string, at time.Time)) error
 	Recycle(now time.Time, hold func(bpf.Slot) bool) (freed []bpf.Slot, err error)
 }
 
@@ -45,6 +46,7 @@ type Kernel struct {
 	taken     time.Time
 	slots     map[uint32]*slotTotals
 	retired   map[event.Workload]*totals
+	lives     map[event.Workload]*lives
 	workloads []*workloadTotals // sorted by name
 }
 
@@ -75,6 +77,8 @@ type slotTotals struct {
 	seen     bool
 	since    time.Time // when it was first seen
 	queues   map[int]acceptQueue
+	counted  bool // among the lives of its workload
+	exit     exit // of its last process
 }
 
 // An acceptQueue is how full the listening sockets of a port are.
@@ -84,11 +88,12 @@ type workloadTotals struct {
 	event.Workload
 	totals
 	queues map[int]acceptQueue // now, by port
+	lives  *lives
 }
 
 // NewKernel returns a reader of the kernel's counters.
 func NewKernel(source KernelCounters, name Namer) *Kernel {
-	return &Kernel{source: source, name: name, slots: map[uint32]*slotTotals{}, retired: map[event.Workload]*totals{}}
+	return &Kernel{source: source, name: name, slots: map[uint32]*slotTotals{}, retired: map[event.Workload]*totals{}, lives: map[event.Workload]*lives{}}
 }
 
 // read calls do with the sums of every workload, which are at most freshFor old.
@@ -119,6 +124,7 @@ func (k *Kernel) refresh(now time.Time) error {
 		return err
 	}
 	k.addUp()
+	k.countLives(now)
 	freed, err := k.source.Recycle(now, k.unnamed)
 	for _, slot := range freed {
 		k.retire(slot)
@@ -189,7 +195,11 @@ func (k *Kernel) readSaturation() error {
 	}); err != nil {
 		return fmt.Errorf("read overflows of accept queues: %w", err)
 	}
-	return nil
+	return k.source.LastExits(func(slot uint32, reason string, at time.Time) {
+		if s := k.slots[slot]; s != nil {
+			s.exit = exit{reason, at}
+		}
+	})
 }
 
 // at returns the reading of a slot, a new one if the slot has another control group than before.

@@ -29,6 +29,7 @@ type fakeSlot struct {
 	signals   map[string]uint64
 	queues    []bpf.AcceptQueue
 	overflows map[int]uint64
+	exit      exit
 }
 
 func (k *fakeKernel) Counters(yield func(bpf.Slot, *bpf.Counters)) error {
@@ -89,6 +90,15 @@ func (k *fakeKernel) AcceptOverflows(yield func(uint32, int, uint64)) error {
 	for _, s := range k.slots {
 		for port, n := range s.overflows {
 			yield(s.Number, port, n)
+		}
+	}
+	return nil
+}
+
+func (k *fakeKernel) LastExits(yield func(uint32, string, time.Time)) error {
+	for _, s := range k.slots {
+		if s.exit.reason != "" {
+			yield(s.Number, s.exit.reason, s.exit.at)
 		}
 	}
 	return nil
@@ -372,4 +382,47 @@ func TestSaturationIsTheSumOfTheControlGroups(t *testing.T) {
 	}
 	source.slots = []fakeSlot{two}
 	check("one has ended", map[int]acceptQueue{443: {0, 128}})
+}
+
+func TestRestartsAreLivesAfterAnEnd(t *testing.T) {
+	web := event.Workload{Container: "web"}
+	start := time.Now().Add(-time.Hour)
+	at := func(minute int) time.Time { return start.Add(time.Duration(minute) * time.Minute) }
+	live := func(number uint32, cgroup uint64, born, died int) fakeSlot {
+		s := fakeSlot{Slot: bpf.Slot{Number: number, CgroupID: cgroup, Born: at(born)}}
+		if died != 0 {
+			s.Died, s.exit = at(died), exit{"error", at(died)}
+		}
+		return s
+	}
+	tests := []struct {
+		name     string
+		readings [][]fakeSlot
+		want     uint64
+		reason   string
+	}{
+		{"one that runs", [][]fakeSlot{{live(1, 10, 0, 0)}}, 0, ""},
+		{"its first end is no restart", [][]fakeSlot{{live(1, 10, 0, 0)}, {live(1, 10, 0, 5)}}, 0, "error"},
+		{"a new group after the end", [][]fakeSlot{{live(1, 10, 0, 0)}, {live(1, 10, 0, 5), live(2, 11, 6, 0)}}, 1, "error"},
+		{"seen long after the old group is forgotten", [][]fakeSlot{{live(1, 10, 0, 5)}, {}, {live(2, 11, 6, 0)}}, 1, "error"},
+		{"twice between two readings", [][]fakeSlot{{live(1, 10, 0, 0)}, {live(1, 10, 0, 5), live(2, 11, 6, 7), live(3, 12, 8, 0)}}, 2, "error"},
+		{"a group below, made while the other lives", [][]fakeSlot{{live(1, 10, 0, 0), live(2, 11, 1, 0)}}, 0, ""},
+		{"a group below that comes and goes", [][]fakeSlot{{live(1, 10, 0, 0), live(2, 11, 1, 2)}, {live(1, 10, 0, 0), live(3, 12, 3, 0)}}, 0, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			source := &fakeKernel{}
+			k := NewKernel(source, func(uint64) (event.Workload, bool) { return web, true })
+			for _, source.slots = range test.readings {
+				k.taken = time.Time{}
+				if err := k.read(func(*workloadTotals) {}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l := k.lives[web]
+			if l == nil || l.restarts != test.want || l.last.reason != test.reason {
+				t.Errorf("lives = %+v, want %d restarts, last exit %q", l, test.want, test.reason)
+			}
+		})
+	}
 }

@@ -137,6 +137,13 @@ struct latency_key {
 	u32 slot, syscall;
 };
 
+/* How the last process of a slot ended, or its first one (1 in a pid namespace of its own), whose end is the others'. */
+struct last_exit {
+	u64 boot; /* ns since boot, 0: none has ended */
+	u32 status;
+	u16 oom, first;
+};
+
 struct signal_key {
 	u32 slot, signal;
 };

@@ -43,7 +43,7 @@ static __always_inline struct losses *losses_here(void)
 	do {                                       \
 		struct losses *l = losses_here();  \
 		if (l)                             \
-			l->field++;                \
+			increment(l->field);       \
 	} while (0)
 
 static __always_inline u32 cgroup_to_slot(u64 id)

@@ -60,6 +60,13 @@ struct {
 } counters SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024); /* set at load */
+	__type(key, u32);
+	__type(value, struct last_exit);
+} last_exits SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1024); /* set at load */
 	__type(key, u32);
