@@ -69,6 +69,7 @@ var labelDocs = map[string]labelDoc{
 	"protocol":     {"protocol", true},
 	"quantile":     {"quantile of a summary", true},
 	"reason":       {"why, from a fixed list", true},
+	"resource":     {"what is used: `cpu`, `memory`, `io`, `pids`, `accept_queue`", true},
 	"result":       {"how it ended, from a fixed list", true},
 	"revision":     {"source revision of the build", true},
 	"rule":         {"name of the rule", false},
