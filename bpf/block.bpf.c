@@ -76,11 +76,32 @@ static __always_inline u32 block_device(struct request *rq)
 	return BPF_CORE_READ(disk, major) << 20 | BPF_CORE_READ(disk, first_minor);
 }
 
+/* A request that goes to a scheduler first may be issued by anybody: who asked for it is here. */
+SEC("tp_btf/block_rq_insert")
+int block_inserted(u64 *ctx)
+{
+	struct request *rq = (void *)(block_hook_has_queue ? ctx[1] : ctx[0]);
+	u64 key = ADDR(rq);
+	struct block_request r = {
+		.owner = owner_of_slot(block_slot(rq)),
+		.device = block_device(rq),
+		.operation = block_operation(rq),
+	};
+	if (bpf_map_update_elem(&block_inflight, &key, &r, BPF_ANY))
+		count_loss(block);
+	return 0;
+}
+
 SEC("tp_btf/block_rq_issue")
 int block_issued(u64 *ctx)
 {
 	struct request *rq = (void *)(block_hook_has_queue ? ctx[1] : ctx[0]);
 	u64 key = ADDR(rq);
+	struct block_request *known = bpf_map_lookup_elem(&block_inflight, &key);
+	if (known && !known->ns) {
+		known->ns = bpf_ktime_get_ns();
+		return 0;
+	}
 	struct block_request r = {
 		.ns = bpf_ktime_get_ns(),
 		.owner = owner_of_slot(block_slot(rq)),
@@ -108,7 +129,7 @@ int BPF_PROG(block_completed, struct request *rq, int error, unsigned int bytes)
 {
 	u64 key = ADDR(rq);
 	struct block_request *r = bpf_map_lookup_elem(&block_inflight, &key);
-	if (!r)
+	if (!r || !r->ns) /* it was issued before we looked */
 		return 0;
 	struct block_key k = {.slot = owner_slot(&r->owner), .device = r->device, .operation = r->operation};
 	struct block_counters *c = block_counters(&k);

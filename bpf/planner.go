@@ -76,6 +76,7 @@ var hooks = []hook{
 	{"run_queue_wakeup", tracing, func(p *plan) bool { return p.RunQueue }},
 	{"run_queue_new", tracing, func(p *plan) bool { return p.RunQueue && !p.refused["run_queue_wakeup"] }},
 	{"run_queue_switch", tracing, func(p *plan) bool { return p.RunQueue && !p.refused["run_queue_wakeup"] }},
+	{"block_inserted", tracing, func(p *plan) bool { return p.BlockIO }},
 	{"block_issued", tracing, func(p *plan) bool { return p.BlockIO }},
 	{"block_completed", tracing, func(p *plan) bool { return p.BlockIO && !p.refused["block_issued"] }},
 	{"packet_dropped", tracing, func(p *plan) bool { return p.PacketDrops }},

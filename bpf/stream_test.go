@@ -224,7 +224,8 @@ func TestZeroAgentSeesNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if err := errors.Join(a.AddCgroup(1), a.MarkWorkload(1), a.Run(ctx, nil), a.Counters(nil), a.Syscalls(nil),
-		a.SyscallErrors(nil), a.SyscallDurations(nil), a.LostEvents(func(event.Kind, uint64) {}), a.Close()); err != nil {
+		a.SyscallErrors(nil), a.SyscallDurations(nil), a.LostEvents(func(event.Kind, uint64) {}), a.BlockIO(nil),
+		a.FatalSignals(nil), a.AcceptQueues(nil), a.AcceptOverflows(nil), a.LastExits(nil), a.PacketDrops(nil), a.Close()); err != nil {
 		t.Error(err)
 	}
 	if freed, err := a.Recycle(time.Now(), nil); freed != nil || err != nil {
@@ -244,6 +245,11 @@ func TestPlanAttachesNothingThatNobodyAsksFor(t *testing.T) {
 		{Want{}, nil, ""},
 		{Want{Workloads: true}, nil, "cgroup_mkdir cgroup_rmdir"},
 		{Want{Processes: true}, nil, "cgroup_mkdir cgroup_rmdir process_fork process_exec process_exit"},
+		{Want{RunQueue: true}, nil, "cgroup_mkdir cgroup_rmdir run_queue_wakeup run_queue_new run_queue_switch"},
+		{Want{RunQueue: true}, []string{"run_queue_wakeup"}, "cgroup_mkdir cgroup_rmdir run_queue_wakeup"},
+		{Want{BlockIO: true}, nil, "cgroup_mkdir cgroup_rmdir block_inserted block_issued block_completed"},
+		{Want{BlockIO: true}, []string{"block_issued"}, "cgroup_mkdir cgroup_rmdir block_inserted block_issued"},
+		{Want{PacketDrops: true}, nil, "packet_dropped"},
 		{Want{Syscalls: true}, nil, "cgroup_mkdir cgroup_rmdir sys_exit sys_exit_group"},
 		{Want{TCP: true}, nil, "cgroup_mkdir cgroup_rmdir tcp_state tcp_destroyed tcp_retransmit tcp_reset_sent tcp_reset_received socket_sent socket_received connect_exit"},
 		{Want{TCP: true, Syscalls: true}, nil, "cgroup_mkdir cgroup_rmdir tcp_state tcp_destroyed tcp_retransmit tcp_reset_sent tcp_reset_received socket_sent socket_received sys_exit sys_exit_group"},

@@ -236,6 +236,7 @@ const (
 	yaguraMapSyscallLatency       = "syscall_latency"
 	yaguraProgAcceptQueues        = "accept_queues"
 	yaguraProgBlockCompleted      = "block_completed"
+	yaguraProgBlockInserted       = "block_inserted"
 	yaguraProgBlockIssued         = "block_issued"
 	yaguraProgCgroupMkdir         = "cgroup_mkdir"
 	yaguraProgCgroupRmdir         = "cgroup_rmdir"
@@ -329,6 +330,7 @@ type yaguraSpecs struct {
 type yaguraProgramSpecs struct {
 	AcceptQueues        *ebpf.ProgramSpec `ebpf:"accept_queues"`
 	BlockCompleted      *ebpf.ProgramSpec `ebpf:"block_completed"`
+	BlockInserted       *ebpf.ProgramSpec `ebpf:"block_inserted"`
 	BlockIssued         *ebpf.ProgramSpec `ebpf:"block_issued"`
 	CgroupMkdir         *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
@@ -525,6 +527,7 @@ type yaguraVariables struct {
 type yaguraPrograms struct {
 	AcceptQueues        *ebpf.Program `ebpf:"accept_queues"`
 	BlockCompleted      *ebpf.Program `ebpf:"block_completed"`
+	BlockInserted       *ebpf.Program `ebpf:"block_inserted"`
 	BlockIssued         *ebpf.Program `ebpf:"block_issued"`
 	CgroupMkdir         *ebpf.Program `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.Program `ebpf:"cgroup_rmdir"`
@@ -560,6 +563,7 @@ func (p *yaguraPrograms) Close() error {
 	return _YaguraClose(
 		p.AcceptQueues,
 		p.BlockCompleted,
+		p.BlockInserted,
 		p.BlockIssued,
 		p.CgroupMkdir,
 		p.CgroupRmdir,
