@@ -80,16 +80,13 @@ func (p *program) collectors() []exporter.Entry {
 	p.kernel = exporter.NewKernel(p.node.Agent, p.resolver.Name)
 	p.counters = exporter.NewCounters(exporter.Loss{Stage: "buffer", Read: p.node.Agent.LostEvents})
 	p.lifecycle = exporter.NewLifecycle(exporter.LifecycleOptions{Ready: func() error { return promql.NotReady(p.flags.Store, p.store) }, Reload: p.reload})
-	return []exporter.Entry{
-		exporter.NewSyscalls(p.kernel).Entry(),
-		exporter.NewProcesses(p.kernel).Entry(),
-		exporter.NewTCP(p.kernel).Entry(),
+	return append(exporter.NodeEntries(exporter.NodeParts{Node: p.node, Kernel: p.kernel, Flags: p.flags, Groups: p.resolver.Groups, Log: p.log}),
 		containers.NewCollector(p.resolver).Entry(),
 		p.counters.Entry(),
 		exporter.NewProbes(p.node.Agent).Entry(),
 		exporter.Self(exporter.TableMeasures(func() *host.Table { return p.node.Table })...),
 		p.lifecycle.Entry(),
-	}
+	)
 }
 
 func (p *program) action(do func(context.Context) error) kingpin.Action {

@@ -357,7 +357,7 @@ func (s *server) query(t *testing.T, expr string) []sample {
 }
 
 func TestReferenceIsCurrent(t *testing.T) {
-	p := &program{node: &exporter.Node{Agent: &bpf.Agent{}}}
+	p := &program{node: &exporter.Node{Agent: &bpf.Agent{}}, flags: &exporter.CommandLine{}}
 	var got bytes.Buffer
 	if err := exporter.WriteReference(&got, p.collectors()); err != nil {
 		t.Fatal(err)

@@ -464,6 +464,13 @@ func (a *Agent) Probes() []Probe {
 	return probes
 }
 
+// Attached says whether a program runs.
+func (a *Agent) Attached(program string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.links[program] != nil
+}
+
 func byName(a, b Probe) int { return cmp.Compare(a.Name, b.Name) }
 
 // refused returns the probes of a kernel side that cannot run at all: every wanted one, with the reason.

@@ -3,12 +3,14 @@ package exporter
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/yagura-io/yagura/bpf"
+	"github.com/yagura-io/yagura/rules/event"
 )
 
 // ErrNoData says that the subject of a collector is absent here. That is not a failure.
@@ -26,6 +28,32 @@ type Entry struct {
 	Default    bool // on without a flag
 	Collector  Collector
 	Families   []*Family // all it sends, for the caps and the reference
+}
+
+// NodeParts are the parts of the program that the collectors of a Node show.
+type NodeParts struct {
+	Node   *Node
+	Kernel *Kernel
+	Flags  *CommandLine
+	Groups func(yield func(event.Group)) // the control groups that are a workload's own
+	Log    *slog.Logger
+}
+
+// NodeEntries is the list of collectors of what the kernel side and the control groups tell of the node's workloads.
+func NodeEntries(p NodeParts) []Entry {
+	resources := NewResources(ResourcesOptions{Groups: p.Groups, Layout: p.Node.Layout, Procfs: p.Flags.Procfs, Sysfs: p.Flags.Sysfs, Log: p.Log})
+	return []Entry{
+		NewSyscalls(p.Kernel).Entry(),
+		NewProcesses(p.Kernel).Entry(),
+		NewLives(p.Kernel).Entry(),
+		NewTCP(p.Kernel).Entry(),
+		NewRunQueue(p.Kernel).Entry(),
+		NewBlock(p.Kernel, p.Flags.Sysfs).Entry(),
+		NewDrops(p.Node.Agent).Entry(),
+		resources.Entry(),
+		NewSaturation(SaturationOptions{Kernel: p.Kernel, Demands: resources.Demands, Node: NodeDemand(p.Flags.Procfs),
+			Waits: func() bool { return p.Node.Agent.Attached("run_queue_switch") }}).Entry(),
+	}
 }
 
 // A Selection is which collectors the command line turns on.

@@ -126,6 +126,10 @@ func (s *Saturation) sample() (saturationSample, error) {
 		}
 		node.Demand = d
 	}
+	for _, state := range now.workloads { // the last limit is the node's
+		state.MemoryLimit = least(state.MemoryLimit, node.MemoryLimit)
+		state.PidsLimit = least(state.PidsLimit, node.PidsLimit)
+	}
 	now.workloads[event.Workload{}] = node
 	if s.o.Kernel != nil {
 		errs = append(errs, s.o.Kernel.read(func(w *workloadTotals) { addKernel(now.workloads[w.Workload], node, w) }))
@@ -203,6 +207,14 @@ func (s *Saturation) cpu(now, old *saturationState) float64 {
 	}
 	waited, used := now.waited-old.waited, now.CPU-old.CPU
 	return share(waited, waited+used)
+}
+
+// least is the lower of two limits that may not be known.
+func least(a, b float64) float64 {
+	if math.IsNaN(a) || b < a {
+		return b
+	}
+	return a
 }
 
 // share is part of a whole in 0 to 1, and 0 of nothing.

@@ -309,11 +309,17 @@ func unlessGone(err error) error {
 
 // ID returns the kernel's id of the control group at path.
 func (l CgroupLayout) ID(path string) (uint64, error) {
-	below, ok := cutDir(path, l.Root)
-	if !ok || l.Mount == "" {
+	dir, ok := l.directory(path)
+	if !ok {
 		return 0, fmt.Errorf("control group %s: %w", path, os.ErrNotExist)
 	}
-	return inode(filepath.Join(l.Mount, below))
+	return inode(dir)
+}
+
+// directory is where this process sees the control group at path, if it can.
+func (l CgroupLayout) directory(path string) (string, bool) {
+	below, ok := cutDir(path, l.Root)
+	return filepath.Join(l.Mount, below), ok && l.Mount != ""
 }
 
 // cutDir returns what of path lies below dir.

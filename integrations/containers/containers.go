@@ -240,6 +240,26 @@ func (r *Resolver) Workload(cgroupID uint64) (event.Workload, State) {
 	return v.workload, v.state
 }
 
+// Groups calls yield with every live control group that is a workload's own: a container's, or that of a service or scope
+// of the host, but not those below.
+func (r *Resolver) Groups(yield func(event.Group)) {
+	if r == nil {
+		return
+	}
+	for _, g := range r.table.groups() {
+		yield(g)
+	}
+}
+
+// At returns the workload of a control group of the tracked hierarchy by its path, or that of the nearest above it that
+// is known.
+func (r *Resolver) At(path string) (event.Workload, bool) {
+	if r == nil {
+		return event.Workload{}, false
+	}
+	return r.table.at(path)
+}
+
 // Containers returns the containers that run, or ran until lately, the oldest first. They must not be changed.
 func (r *Resolver) Containers() []*event.Container { return r.table.containers(r.now()) }
 

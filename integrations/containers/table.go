@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -610,6 +611,37 @@ func (t *table) containers(now int64) []*event.Container {
 		return cmp.Or(cmp.Compare(a.Created, b.Created), strings.Compare(a.ID, b.ID))
 	})
 	return list
+}
+
+// groups lists the live control groups that are a workload's own.
+func (t *table) groups() []event.Group {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []event.Group
+	for _, c := range t.cgroups {
+		v := c.view.Load()
+		if c.removed != 0 || v.state != Known || c.nested {
+			continue
+		}
+		if v.container == nil && (v.workload.Unit == "" || Unit(path.Dir(c.path)) != "") {
+			continue
+		}
+		list = append(list, event.Group{Workload: v.workload, CgroupID: c.id, Path: c.path, Container: v.container})
+	}
+	return list
+}
+
+// at finds the workload of a path, upwards from it.
+func (t *table) at(path string) (event.Workload, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for n := t.tree.find(path); n != nil; n = n.parent {
+		if c := n.live(); c != nil {
+			v := c.view.Load()
+			return v.workload, v.state == Known
+		}
+	}
+	return event.Workload{}, false
 }
 
 // maxLabelBytes bounds what is kept of a container's own labels.

@@ -3,6 +3,7 @@ package containers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -449,5 +450,41 @@ func BenchmarkContainerMadeAndRemoved(b *testing.B) {
 		r.Attach(&event.Event{Kind: event.CgroupRemove, CgroupID: i, Time: int64(i) + 1})
 		r.table.lose(testSource, f.key(), int64(i)+1)
 		r.table.sweepDead(int64(i) + int64(time.Hour))
+	}
+}
+
+func TestGroupsAreTheWorkloadsOwn(t *testing.T) {
+	r := New(offline())
+	r.AddContainer(&event.Container{Workload: event.Workload{Container: "web"}, ID: "web"}, "/ctr/web")
+	for id, path := range map[uint64]string{
+		1: "/", 2: "/ctr", 3: "/ctr/web", 4: "/ctr/web/below",
+		5: "/system.slice", 6: "/system.slice/sshd.service", 7: "/system.slice/sshd.service/below",
+		8: "/user.slice/user-7.slice/user@7.service", 9: "/user.slice/user-7.slice/session-1.scope",
+		10: "/system.slice/gone.service",
+	} {
+		r.AddCgroup(id, path)
+	}
+	r.RemoveCgroup(10)
+	r.table.setSynced()
+	r.table.sweep(r.now()+int64(time.Hour), false)
+	got := map[uint64]string{}
+	r.Groups(func(g event.Group) {
+		got[g.CgroupID] = g.Path + " " + g.Workload.Container + g.Unit
+		if (g.Container != nil) != (g.CgroupID == 3) {
+			t.Errorf("container of %s = %v", g.Path, g.Container)
+		}
+	})
+	want := map[uint64]string{3: "/ctr/web web", 6: "/system.slice/sshd.service sshd.service",
+		8: "/user.slice/user-7.slice/user@7.service user@7.service", 9: "/user.slice/user-7.slice/session-1.scope user@7.service"}
+	if !maps.Equal(got, want) {
+		t.Errorf("groups = %v, want %v", got, want)
+	}
+	for path, want := range map[string]event.Workload{
+		"/ctr/web": {Container: "web"}, "/ctr/web/below/new": {Container: "web"}, "/system.slice/sshd.service/x": {Unit: "sshd.service"},
+		"/ctr": {}, "/nowhere": {},
+	} {
+		if w, known := r.At(path); w != want || !known {
+			t.Errorf("At(%s) = %v, %v, want %v", path, w, known, want)
+		}
 	}
 }

@@ -34,6 +34,18 @@ func (n *node) at(path string) *node {
 	return n
 }
 
+// find returns the node of a path or the nearest above it.
+func (n *node) find(path string) *node {
+	for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		child := n.children[name]
+		if child == nil {
+			break
+		}
+		n = child
+	}
+	return n
+}
+
 // prune removes nodes that hold nothing, upwards.
 func (n *node) prune() {
 	for n.parent != nil && len(n.children) == 0 && len(n.cgroups) == 0 && n.claim == nil {
