@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"math/big"
 	"net"
 	"net/http"
@@ -828,19 +829,57 @@ func testPrometheus(t *testing.T, y *server, dir string) {
 	}
 }
 
-// guest is the only program of the test image. It lives for as long as its argument says, and knocks at a closed port.
+// guest is the only program of the test image. It lives for as long as its argument says, and knocks at a closed port; or
+// does what its second argument says: burn two processors, eat memory, or listen and never accept.
 const guest = `package main
 
 import (
 	"net"
 	"os"
+	"runtime"
+	"syscall"
 	"time"
 )
+
+func burn() {
+	runtime.GOMAXPROCS(4)
+	for range 2 {
+		go func() {
+			for {
+			}
+		}()
+	}
+}
+
+func eat() {
+	hold := make([]byte, 256<<20)
+	for i := 0; i < len(hold); i += 4096 {
+		hold[i] = 1
+	}
+}
+
+// 8 clients of a socket that lets in 3.
+func listen() {
+	fd, _ := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	syscall.Listen(fd, 2)
+	name, _ := syscall.Getsockname(fd)
+	for range 8 {
+		client, _ := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0)
+		syscall.Connect(client, name)
+		time.Sleep(20 * time.Millisecond)
+	}
+}
 
 func main() {
 	life, err := time.ParseDuration(os.Args[1])
 	if err != nil {
 		os.Exit(2)
+	}
+	if len(os.Args) > 2 {
+		map[string]func(){"burn": burn, "eat": eat, "listen": listen}[os.Args[2]]()
+		time.Sleep(life)
+		return
 	}
 	for end := time.Now().Add(life); time.Now().Before(end); time.Sleep(min(200*time.Millisecond, time.Until(end))) {
 		if c, err := net.Dial("tcp", "127.0.0.1:1"); err == nil {
@@ -1026,6 +1065,124 @@ func TestContainerIsNamed(t *testing.T) {
 	eventually(t, "Prometheus keeps the container's label", func() bool {
 		return len(p.query(t, `yagura_process_execs_total{container="web",namespace="",pod="",unit="",job="yagura"}`)) == 1
 	})
+}
+
+// cgroupNumber reads a number from a file of a container's control group, whatever the version.
+func (c *containerd) cgroupNumber(t *testing.T, name string, files ...string) float64 {
+	t.Helper()
+	for _, file := range files { // CONTROLLER/FILE, and on version 2 FILE LINE
+		controller, file, _ := strings.Cut(file, "/")
+		file, line, _ := strings.Cut(file, " ")
+		for _, dir := range []string{"/sys/fs/cgroup/" + controller, "/sys/fs/cgroup"} {
+			text, err := os.ReadFile(filepath.Join(dir, c.ns, name, file))
+			if err != nil {
+				continue
+			}
+			if line != "" {
+				_, after, _ := strings.Cut("\n"+string(text), "\n"+line+" ")
+				text = []byte(strings.SplitN(after, "\n", 2)[0])
+			}
+			n, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("container %s has none of %v", name, files)
+	return 0
+}
+
+func TestWorkloadsUnderPressure(t *testing.T) {
+	needsKernel(t)
+	c := startContainerd(t)
+	y := yagura(t, "--config.file="+write(t, c.dir+"/yagura.yml",
+		fmt.Sprintf("containers: {containerd: [%s], cri: [], docker: [], podman: [], bundles: [], storage: []}\n", c.socket()))).await(t).ready(t)
+	run := func(name, life, what string, more ...string) {
+		_, _ = exec.Command("ctr", append(append([]string{"-a", c.socket(), "-n", c.ns, "run", "--snapshotter", "native"}, more...),
+			testImage, name, "/guest", life, what)...).CombinedOutput() // one that is killed is an error of ctr's
+	}
+	run("greedy", "5m", "burn", "--detach", "--cpu-quota", "50000", "--cpu-period", "100000")
+	run("deaf", "5m", "listen", "--detach")
+	const limit = 64 << 20
+	run("hungry", "1s", "eat", "--rm", "--memory-limit", strconv.Itoa(limit))
+
+	t.Run("one that is killed for its memory", func(t *testing.T) {
+		eventually(t, "the kill is counted", func() bool { return y.scrape(t, "/metrics").sum("yagura_oom_kills_total", "container", "hungry") == 1 })
+		eventually(t, "its end is told", func() bool {
+			return y.scrape(t, "/metrics").sum("yagura_last_exit_info", "container", "hungry", "reason", "oom_killed") == 1
+		})
+		p := y.scrape(t, "/metrics")
+		if n := p.sum("yagura_restarts_total", "container", "hungry"); n != 0 || len(p.matching("yagura_restarts_total", "container", "hungry")) != 1 {
+			t.Errorf("restarts = %v, want a 0 that is there", n)
+		}
+		if n := p.sum("yagura_fatal_signals_total", "container", "hungry", "signal", "SIGKILL"); n < 1 {
+			t.Errorf("fatal signals = %v, want SIGKILL", n)
+		}
+		run("hungry", "1s", "eat", "--rm", "--memory-limit", strconv.Itoa(limit))
+		eventually(t, "it was started again", func() bool {
+			p := y.scrape(t, "/metrics")
+			return p.sum("yagura_restarts_total", "container", "hungry") == 1 && p.sum("yagura_oom_kills_total", "container", "hungry") >= 1
+		})
+	})
+	t.Run("one whose queue overflows", func(t *testing.T) {
+		eventually(t, "the overflow is counted", func() bool {
+			p := y.scrape(t, "/metrics")
+			return p.sum("yagura_accept_queue_overflows_total", "container", "deaf") >= 5 && // of 8 clients 3 are let in
+				p.sum("yagura_accept_queue_connections", "container", "deaf") == 3 &&
+				p.sum("yagura_accept_queue_limit_connections", "container", "deaf") == 2 &&
+				p.sum("yagura_saturation_ratio", "container", "deaf", "resource", "accept_queue") == 1
+		})
+	})
+	t.Run("one that wants four times its quota", func(t *testing.T) {
+		cpu := func() float64 {
+			return c.cgroupNumber(t, "greedy", "cpuacct/cpuacct.usage", "/cpu.stat usage_usec")
+		}
+		p, file, began := y.scrape(t, "/metrics"), cpu(), time.Now()
+		var ratio float64
+		eventually(t, "its saturation is known and a quarter of a minute has passed", func() bool {
+			ratio = y.scrape(t, "/metrics").sum("yagura_saturation_ratio", "container", "greedy", "resource", "cpu")
+			return ratio > 0.5 && time.Since(began) > 15*time.Second
+		})
+		q, fileNow, seconds := y.scrape(t, "/metrics"), cpu(), time.Since(began).Seconds()
+		unit := 1e-9
+		if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+			unit = 1e-6
+		}
+		increase := func(name string) float64 {
+			return q.sum(name, "container", "greedy") - p.sum(name, "container", "greedy")
+		}
+		used, told := increase("yagura_cpu_seconds_total"), (fileNow-file)*unit
+		waited := q.observed(t, "yagura_run_queue_latency_seconds", "greedy") - p.observed(t, "yagura_run_queue_latency_seconds", "greedy")
+		t.Logf("in %.1f s: used %.3f s, its file says %.3f; waited %.3f s; saturation %.3f", seconds, used, told, waited, ratio)
+		if math.Abs(used-told) > 0.05*told+0.1 || math.Abs(used-0.5*seconds) > 0.1*seconds {
+			t.Errorf("used %.3f s in %.1f s, want half a processor and what the file says: %.3f s", used, seconds, told)
+		}
+		// Two threads want two processors and get half of one: three quarters of the time they wait. The few of Go's own
+		// that wake up meanwhile use nearly nothing and wait as well.
+		if ratio < 0.70 || ratio > 0.90 {
+			t.Errorf("saturation = %.3f, want 0.75 or somewhat more", ratio)
+		}
+		if v := q.sum("yagura_cpu_limit_cores", "container", "greedy"); v != 0.5 {
+			t.Errorf("limit = %v processors, want 0.5", v)
+		}
+		if n := increase("yagura_cpu_throttled_periods_total"); n < 50 {
+			t.Errorf("%v periods were throttled, want nearly all of 150", n)
+		}
+		at := q.sum("yagura_start_time_seconds", "container", "greedy")
+		if since := float64(time.Now().Unix()) - at; since < 10 || since > 600 {
+			t.Errorf("it began %v s ago", since)
+		}
+	})
+}
+
+// observed is the sum of a histogram's observations.
+func (p page) observed(t *testing.T, name, container string) (sum float64) {
+	t.Helper()
+	for _, m := range p.matching(name, "container", container) {
+		sum += m.GetHistogram().GetSampleSum()
+	}
+	return sum
 }
 
 func TestRecordAndReplay(t *testing.T) {

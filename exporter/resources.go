@@ -31,7 +31,8 @@ type Resources struct {
 	taken  time.Time
 	groups []groupUsage
 	failed uint64
-	starts map[uint64]time.Time // of control groups
+	starts map[uint64]time.Time  // of control groups
+	cpus   map[uint64][2]float64 // the last user and system time of control groups
 }
 
 // ResourcesOptions say where to read.
@@ -118,7 +119,7 @@ func (r *Resources) refresh() error {
 	if err != nil {
 		return err
 	}
-	reader, starts := files.Reader(), map[uint64]time.Time{}
+	reader, starts, cpus := files.Reader(), map[uint64]time.Time{}, map[uint64][2]float64{}
 	r.groups = r.groups[:0]
 	r.o.Groups(func(g event.Group) {
 		u, err := reader.Read(g.Path)
@@ -130,10 +131,25 @@ func (r *Resources) refresh() error {
 			return // it has ended meanwhile
 		}
 		starts[g.CgroupID] = r.startOf(g)
+		u.CPUUser, u.CPUSystem = neverLess(u.CPUUser, u.CPUSystem, r.cpus[g.CgroupID])
+		cpus[g.CgroupID] = [2]float64{u.CPUUser, u.CPUSystem}
 		r.groups = append(r.groups, groupUsage{g, u, starts[g.CgroupID]})
 	})
-	r.starts = starts
+	r.starts, r.cpus = starts, cpus
 	return nil
+}
+
+// neverLess keeps a sum of two as it is, and neither of them below what it was: how they divide it is an estimate, which
+// may go back, and a counter that does has begun anew to whoever reads it.
+func neverLess(user, system float64, last [2]float64) (float64, float64) {
+	total := user + system
+	if system < last[1] {
+		user, system = total-last[1], last[1]
+	}
+	if user < last[0] {
+		user, system = last[0], total-last[0]
+	}
+	return user, system
 }
 
 func (r *Resources) startOf(g event.Group) time.Time {

@@ -153,3 +153,19 @@ func TestNodeDemand(t *testing.T) {
 		t.Errorf("with a broken loadavg: %+v, %v, want an error, and the memory all the same", got, err)
 	}
 }
+
+func TestProcessorTimeNeverGoesBack(t *testing.T) {
+	last := [2]float64{}
+	for _, c := range []struct{ user, system, wantUser, wantSystem float64 }{
+		{3, 1, 3, 1},
+		{2.5, 2, 3, 1.5},     // user went back: it stays, and system takes the rest
+		{4.4, 0.6, 3.5, 1.5}, // system went back
+		{5, 5, 5, 5},
+	} {
+		user, system := neverLess(c.user, c.system, last)
+		if math.Abs(user-c.wantUser) > 1e-9 || math.Abs(system-c.wantSystem) > 1e-9 {
+			t.Errorf("neverLess(%v, %v, %v) = %v, %v, want %v, %v", c.user, c.system, last, user, system, c.wantUser, c.wantSystem)
+		}
+		last = [2]float64{user, system}
+	}
+}

@@ -140,8 +140,8 @@ func (u *Usage) Known() bool {
 }
 
 func (r *CgroupReader) readV1(group string, u *Usage) {
-	u.CPUUser = r.number("cpuacct", group, "cpuacct.usage_user") / 1e9
-	u.CPUSystem = r.number("cpuacct", group, "cpuacct.usage_sys") / 1e9
+	u.CPUUser, u.CPUSystem = splitCPU(r.number("cpuacct", group, "cpuacct.usage")/1e9,
+		r.number("cpuacct", group, "cpuacct.usage_user"), r.number("cpuacct", group, "cpuacct.usage_sys"))
 	cpu := r.table("cpu", group, "cpu.stat")
 	u.CPUPeriods, u.CPUThrottled, u.CPUThrottledSeconds = cpu.get("nr_periods"), cpu.get("nr_throttled"), cpu.get("throttled_time")/1e9
 	u.CPULimit = r.tightest("cpu", group, r.quotaV1)
@@ -178,6 +178,15 @@ func (r *CgroupReader) readV2(group string, u *Usage) {
 	for _, resource := range []string{"cpu", "memory", "io"} {
 		u.Pressure = append(u.Pressure, r.pressure(group, resource)...)
 	}
+}
+
+// splitCPU divides what was used, which the kernel measures, as user and system stand to each other, which version 1 only
+// samples at every tick; version 2 does this by itself.
+func splitCPU(total, user, system float64) (float64, float64) {
+	if user+system == 0 {
+		return total, 0 * total
+	}
+	return total * user / (user + system), total * system / (user + system)
 }
 
 // sharesPerCPU is what Kubernetes and systemd give a group for each processor that it asks for.

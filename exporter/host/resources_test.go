@@ -77,7 +77,7 @@ func TestReadV2(t *testing.T) {
 func TestReadV1(t *testing.T) {
 	got, err := filesOf(t, false, map[string]string{
 		"pod/cpu.cfs_quota_us": "30000\n", "pod/cpu.cfs_period_us": "100000\n", "pod/pids.max": "50\n",
-		"pod/web/cpuacct.usage_user": "2500000000\n", "pod/web/cpuacct.usage_sys": "1000000000\n",
+		"pod/web/cpuacct.usage": "3500000000\n", "pod/web/cpuacct.usage_user": "5000000000\n", "pod/web/cpuacct.usage_sys": "2000000000\n",
 		"pod/web/cpu.stat":         "nr_periods 10\nnr_throttled 4\nthrottled_time 250000000\n",
 		"pod/web/cpu.cfs_quota_us": "-1\n", "pod/web/cpu.cfs_period_us": "100000\n", "pod/web/cpu.shares": "512\n",
 		"pod/web/memory.usage_in_bytes": "50000000\n", "pod/web/memory.failcnt": "7\n",
