@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // Documented returns the documentation of what a collector of client_golang's sends now.
@@ -28,6 +29,12 @@ func Documented(c prometheus.Collector) []*Family {
 		families = append(families, f)
 	}
 	return families
+}
+
+// NewForeign documents a metric that follows the conventions of another exporter and that its collector sends by itself,
+// bounded by itself. The type is counter, gauge or untyped.
+func NewForeign(name, help, kind string, labels ...string) *Family {
+	return &Family{name: name, help: help, kind: dto.MetricType(dto.MetricType_value[strings.ToUpper(kind)]), labels: labels, foreign: true}
 }
 
 // WriteReference writes the reference page of all metrics of the entries and of the exporter itself. It is an error if
