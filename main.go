@@ -21,6 +21,7 @@ import (
 	"github.com/yagura-io/yagura/bpf"
 	"github.com/yagura-io/yagura/exporter"
 	"github.com/yagura-io/yagura/exporter/host"
+	"github.com/yagura-io/yagura/exporter/node"
 	"github.com/yagura-io/yagura/integrations/containers"
 	"github.com/yagura-io/yagura/promql"
 	"github.com/yagura-io/yagura/rules/event"
@@ -28,7 +29,7 @@ import (
 
 const address = "127.0.0.1:9248"
 
-// config is the configuration file: each part's own, under one roof.
+// config is the configuration file: each part's own.
 type config struct {
 	exporter.Config `yaml:",inline"`
 	Kernel          bpf.Config        `yaml:"kernel"`
@@ -49,7 +50,7 @@ type program struct {
 	config    config
 	node      *exporter.Node
 	resolver  *containers.Resolver
-	kernel    *exporter.Kernel
+	workloads *exporter.Workloads
 	counters  *exporter.Counters
 	lifecycle *exporter.Lifecycle
 	exporter  *exporter.Exporter
@@ -63,9 +64,14 @@ func main() {
 	p.selection = exporter.Flags(app, p.collectors())
 
 	app.Command("run", "Watch this machine and serve what is seen; the default.").Default().Action(p.action(p.run))
-	app.Command("check", "Check the configuration file.").Action(p.action(p.check))
+	app.Command("check", "Check the configuration file.").Action(p.action(func(context.Context) error {
+		_, err := fmt.Println(cmp.Or(p.flags.Config, "the defaults") + ": ok")
+		return err
+	}))
 	app.Command("doctor", "Say what this kernel and host allow, and why something is off.").Action(p.action(p.doctor))
-	app.Command("metrics", "Print the reference page of all metrics.").Action(p.action(p.reference))
+	app.Command("metrics", "Print the reference page of all metrics.").Action(p.action(func(context.Context) error {
+		return exporter.WriteReference(os.Stdout, p.collectors())
+	}))
 	replay := app.Command("replay", "Play a recording through the whole user-space path, as JSON lines.").Action(p.action(p.replay))
 	replay.Arg("directory", "What --record.path named.").Required().StringVar(&p.flags.Recording)
 	promql.AddQueryCommand(app, "http://"+address)
@@ -77,10 +83,12 @@ func main() {
 
 // collectors is the one list of collectors, in the order of --help.
 func (p *program) collectors() []exporter.Entry {
-	p.kernel = exporter.NewKernel(p.node.Agent, p.resolver.Name)
+	p.workloads = exporter.NewWorkloads(exporter.WorkloadsOptions{Node: p.node, Flags: p.flags, Name: p.resolver.Name,
+		Groups: p.resolver.Groups, At: p.resolver.At, Log: p.log})
 	p.counters = exporter.NewCounters(exporter.Loss{Stage: "buffer", Read: p.node.Agent.LostEvents})
 	p.lifecycle = exporter.NewLifecycle(exporter.LifecycleOptions{Ready: func() error { return promql.NotReady(p.flags.Store, p.store) }, Reload: p.reload})
-	return append(exporter.NodeEntries(exporter.NodeParts{Node: p.node, Kernel: p.kernel, Flags: p.flags, Groups: p.resolver.Groups, Log: p.log}),
+	return append(p.workloads.Entries(),
+		node.New(node.Options{Procfs: p.flags.Procfs, Sysfs: p.flags.Sysfs, Rootfs: p.flags.Rootfs, Asked: p.selection.Asked, Log: p.log}).Entry(),
 		containers.NewCollector(p.resolver).Entry(),
 		p.counters.Entry(),
 		exporter.NewProbes(p.node.Agent).Entry(),
@@ -137,8 +145,11 @@ func (p *program) run(ctx context.Context) error {
 	}
 	exporter.GiveUpCapabilities(p.flags.Store, p.log)
 	add(func(ctx context.Context) error { return p.node.Watch(ctx, p.flags.Record, p.sink) })
-	add(func(ctx context.Context) error { return p.node.KeepHouse(ctx, p.kernel, p.resolver.Containers) })
+	add(func(ctx context.Context) error {
+		return p.node.KeepHouse(ctx, p.workloads.Kernel, p.resolver.Containers)
+	})
 	add(p.resolver.Run)
+	add(p.workloads.Run)
 	add(server.Run)
 	add(func(ctx context.Context) error { return p.lifecycle.ReloadOnHangup(ctx, p.log) })
 	return g.Run()
@@ -148,6 +159,7 @@ func (p *program) run(ctx context.Context) error {
 func (p *program) routes(mux *http.ServeMux, add func(func(context.Context) error)) (err error) {
 	mux.Handle("/metrics", p.exporter.Handler())
 	mux.Handle("/-/", p.lifecycle)
+	p.workloads.Mount(mux)
 	p.store, err = promql.OpenIfRoom(promql.Options{Path: p.flags.Store, Config: p.config.Store, Log: p.log,
 		Self: p.exporter.Handler(), Version: version.Version})
 	if err != nil {
@@ -170,15 +182,6 @@ func (p *program) reload(context.Context) error {
 		p.node.Agent.Replan(p.selection.Want(c.Kernel))
 	}
 	return err
-}
-
-func (p *program) check(context.Context) error {
-	_, err := fmt.Println(cmp.Or(p.flags.Config, "the defaults") + ": ok")
-	return err
-}
-
-func (p *program) reference(context.Context) error {
-	return exporter.WriteReference(os.Stdout, p.collectors())
 }
 
 func (p *program) doctor(ctx context.Context) error {

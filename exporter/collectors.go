@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"slices"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -30,30 +31,54 @@ type Entry struct {
 	Families   []*Family // all it sends, for the caps and the reference
 }
 
-// NodeParts are the parts of the program that the collectors of a Node show.
-type NodeParts struct {
+// WorkloadsOptions say what the collectors of workloads read, and how a control group is named.
+type WorkloadsOptions struct {
 	Node   *Node
-	Kernel *Kernel
 	Flags  *CommandLine
+	Name   Namer
 	Groups func(yield func(event.Group)) // the control groups that are a workload's own
+	At     func(cgroupPath string) (event.Workload, bool)
 	Log    *slog.Logger
 }
 
-// NodeEntries is the list of collectors of what the kernel side and the control groups tell of the node's workloads.
-func NodeEntries(p NodeParts) []Entry {
-	resources := NewResources(ResourcesOptions{Groups: p.Groups, Layout: p.Node.Layout, Procfs: p.Flags.Procfs, Sysfs: p.Flags.Sysfs, Log: p.Log})
-	return []Entry{
-		NewSyscalls(p.Kernel).Entry(),
-		NewProcesses(p.Kernel).Entry(),
-		NewLives(p.Kernel).Entry(),
-		NewTCP(p.Kernel).Entry(),
-		NewRunQueue(p.Kernel).Entry(),
-		NewBlock(p.Kernel, p.Flags.Sysfs).Entry(),
-		NewDrops(p.Node.Agent).Entry(),
+// Workloads are the collectors of what the kernel side, the control groups and /proc tell of the node's workloads.
+type Workloads struct {
+	Kernel  *Kernel
+	usage   *Usage
+	entries []Entry
+}
+
+// NewWorkloads returns them. With a zero Node they only document themselves.
+func NewWorkloads(o WorkloadsOptions) *Workloads {
+	k := NewKernel(o.Node.Agent, o.Name)
+	usage := NewUsage(UsageOptions{Procfs: o.Flags.Procfs, Rootfs: o.Flags.Rootfs, Layout: o.Node.Layout, At: o.At, Log: o.Log})
+	resources := NewResources(ResourcesOptions{Groups: o.Groups, Layout: o.Node.Layout, Procfs: o.Flags.Procfs, Sysfs: o.Flags.Sysfs, Log: o.Log})
+	saturation := NewSaturation(SaturationOptions{Kernel: k, Demands: resources.Demands, Node: NodeDemand(o.Flags.Procfs),
+		Waits: func() bool { return o.Node.Agent.Attached("run_queue_switch") }})
+	return &Workloads{k, usage, []Entry{
+		NewSyscalls(k).Entry(),
+		NewProcesses(k).Entry(),
+		NewLives(k).Entry(),
+		NewTCP(k).Entry(),
+		NewRunQueue(k).Entry(),
+		NewBlock(k, o.Flags.Sysfs).Entry(),
+		NewDrops(o.Node.Agent).Entry(),
 		resources.Entry(),
-		NewSaturation(SaturationOptions{Kernel: p.Kernel, Demands: resources.Demands, Node: NodeDemand(p.Flags.Procfs),
-			Waits: func() bool { return p.Node.Agent.Attached("run_queue_switch") }}).Entry(),
-	}
+		saturation.Entry(),
+		usage.Entry(),
+	}}
+}
+
+// Entries are the collectors' rows in the list.
+func (w *Workloads) Entries() []Entry { return w.entries }
+
+// Run looks at the processes until ctx is done.
+func (w *Workloads) Run(ctx context.Context) error { return w.usage.Run(ctx) }
+
+// Mount adds the tables of processes and of logins.
+func (w *Workloads) Mount(mux *http.ServeMux) {
+	mux.Handle("/api/yagura/processes", w.usage.Processes())
+	mux.Handle("/api/yagura/sessions", w.usage.Sessions())
 }
 
 // A Selection is which collectors the command line turns on.
@@ -83,6 +108,12 @@ func Flags(app *kingpin.Application, entries []Entry) *Selection {
 func (s *Selection) On(name string) bool {
 	i := slices.Index(s.names, name)
 	return i >= 0 && s.on[i] && (s.set[i] || !s.disableDefaults)
+}
+
+// Asked says whether the command line itself turns a collector on. It is valid after the flags are parsed.
+func (s *Selection) Asked(name string) bool {
+	i := slices.Index(s.names, name)
+	return i >= 0 && s.on[i] && s.set[i]
 }
 
 // Enabled returns the entries that are on, in their order. It is valid after the flags are parsed.

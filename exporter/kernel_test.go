@@ -215,8 +215,8 @@ func values(t *testing.T, e Entry) map[string]float64 {
 	got := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.Metric {
-			if f.GetType() == dto.MetricType_COUNTER {
-				got[f.GetName()+filledLabels(m)] = m.GetCounter().GetValue()
+			if f.GetType() != dto.MetricType_HISTOGRAM {
+				got[f.GetName()+filledLabels(m)] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}

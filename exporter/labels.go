@@ -85,6 +85,16 @@ var labelDocs = map[string]labelDoc{
 	"tags":         {"build tags", true},
 	"type":         {"type, from a fixed list", true},
 	"version":      {"version", true},
+	"chip":         {"sensor chip, by where it is on the machine", true},
+	"chip_name":    {"name that the driver gives a sensor chip", true},
+	"clocksource":  {"name of a clock of the kernel", true},
+	"domainname":   {"NIS domain of the machine", true},
+	"machine":      {"architecture of the machine", true},
+	"nodename":     {"host name of the machine", true},
+	"release":      {"release of the kernel", true},
+	"sensor":       {"sensor of a chip", true},
+	"sysname":      {"name of the operating system", true},
+	"time_zone":    {"abbreviation of the local time zone", true},
 }
 
 // appendKey appends what identifies a label set: each value behind its length. A value that cannot be shown as it is

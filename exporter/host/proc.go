@@ -104,6 +104,9 @@ type procStat struct {
 	Flags           uint32
 	Threads         int64
 	Start           uint64 // nanoseconds since boot, a multiple of tick
+	CPU             uint64 // nanoseconds, user and system, a multiple of tick
+	Nice            int64
+	Virtual, Pages  uint64 // bytes of address space; pages that are resident
 }
 
 // dead reports whether the last thread has gone. A leader may be a zombie while other threads run.
@@ -156,7 +159,36 @@ func parseStat(data []byte) (procStat, error) {
 		return procStat{}, fmt.Errorf("stat: starttime: %d ticks are too many", ticks)
 	}
 	s.Threads, s.Start = threads, ticks*tick
-	return s, nil
+	return s, s.parseUse(fields)
+}
+
+// parseUse reads what a process uses: utime, stime, nice, vsize and rss. A short line, as old recordings have, has none.
+func (s *procStat) parseUse(fields []string) error {
+	if len(fields) < 22 {
+		return nil
+	}
+	var user, system uint64
+	for _, f := range []struct {
+		name  string
+		field int
+		to    *uint64
+	}{{"utime", 11, &user}, {"stime", 12, &system}, {"vsize", 20, &s.Virtual}, {"rss", 21, &s.Pages}} {
+		n, err := number(f.name, fields[f.field], 64)
+		if err != nil {
+			return fmt.Errorf("stat: %w", err)
+		}
+		*f.to = n
+	}
+	if user > math.MaxUint64/tick-system {
+		return fmt.Errorf("stat: %d and %d ticks of processor time are too many", user, system)
+	}
+	s.CPU = (user + system) * tick
+	nice, err := strconv.ParseInt(fields[16], 10, 64)
+	if err != nil {
+		return fmt.Errorf("stat: nice: %q is not a number", fields[16])
+	}
+	s.Nice = nice
+	return nil
 }
 
 // procStatus is what is needed of /proc/PID/status.

@@ -37,7 +37,7 @@ func TestParseStat(t *testing.T) {
 	t.Parallel()
 	for _, comm := range []string{"cat", "a b", "a) S 1 (b", ")", "(", "", "line\nline", "\xff\xfe", "(sd-pam)"} {
 		got, err := parseStat([]byte("42 (" + comm + ")" + statTail))
-		want := procStat{Comm: comm, State: 'S', PPID: 1, PGID: 100, SID: 100, TTY: 34816, Flags: 4194304, Threads: 1, Start: 1_181_580_000_000}
+		want := procStat{Comm: comm, State: 'S', PPID: 1, PGID: 100, SID: 100, TTY: 34816, Flags: 4194304, Threads: 1, Start: 1_181_580_000_000, Virtual: 3133440, Pages: 360}
 		if err != nil || got != want {
 			t.Errorf("comm %q: %+v, %v, want %+v", comm, got, err, want)
 		}

@@ -4,6 +4,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,13 @@ import (
 // Options say where the machine is seen from here.
 type Options struct {
 	Procfs, Sysfs, Rootfs string
-	Answers               func() bool // whether a node_exporter answers here, asked once; then nothing is shown
+	Asked                 func(collector string) bool // whether the command line turns a collector on by itself
+	Peer                  string                      // where a node_exporter may answer; Peer without one
 	Log                   *slog.Logger
 }
+
+// Peer is where a node_exporter answers by default. Where one does, our own series would be there twice.
+const Peer = "http://127.0.0.1:9100/metrics"
 
 // A Collector shows the machine.
 type Collector struct {
@@ -129,13 +134,13 @@ func (c *Collector) Update(ctx context.Context, ch chan<- prometheus.Metric) err
 }
 
 func (c *Collector) ask() {
-	if c.silent = c.o.Answers != nil && c.o.Answers(); c.silent {
+	if c.silent = (c.o.Asked == nil || !c.o.Asked("node")) && answers(cmp.Or(c.o.Peer, Peer)); c.silent {
 		c.o.Log.Info("a node_exporter answers here: the collector node shows nothing; --collector.node turns it on")
 	}
 }
 
-// Answers says whether a node_exporter answers at a URL.
-func Answers(url string) bool {
+// answers says whether a node_exporter answers at a URL.
+func answers(url string) bool {
 	client := http.Client{Timeout: time.Second}
 	defer client.CloseIdleConnections()
 	response, err := client.Get(url)

@@ -33,6 +33,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// nobody answers there.
+const nobody = "http://127.0.0.1:1/metrics"
+
 // gather makes one scrape and returns every value by name and labels.
 func gather(t testing.TB, c *Collector) map[string]float64 {
 	t.Helper()
@@ -83,7 +86,7 @@ func machine(t testing.TB, files map[string]string) Options {
 			t.Fatal(err)
 		}
 	}
-	return Options{Procfs: dir, Sysfs: dir, Rootfs: dir, Log: slog.New(slog.DiscardHandler)}
+	return Options{Procfs: dir, Sysfs: dir, Rootfs: dir, Peer: nobody, Log: slog.New(slog.DiscardHandler)}
 }
 
 func TestNamesAndUnits(t *testing.T) {
@@ -233,17 +236,22 @@ func TestNodeIsSilentBesideAnother(t *testing.T) {
 	page := "# HELP x\nnode_exporter_build_info{version=\"1\"} 1\n"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, page) }))
 	defer server.Close()
-	if !Answers(server.URL) {
+	if !answers(server.URL) {
 		t.Error("it answers, and was not heard")
 	}
 	page = "# HELP y\nanother_build_info 1\n"
-	if Answers(server.URL) || Answers("http://127.0.0.1:1") {
+	if answers(server.URL) || answers("http://127.0.0.1:1") {
 		t.Error("another exporter, or nobody, was taken for it")
 	}
 	o := machine(t, map[string]string{"loadavg": "1 2 3 1/1 1\n"})
-	o.Answers = func() bool { return true }
+	page = "# HELP x\nnode_exporter_build_info{version=\"1\"} 1\n"
+	o.Peer, o.Asked = server.URL, func(string) bool { return false }
 	if err := New(o).Update(t.Context(), nil); !errors.Is(err, exporter.ErrNoData) {
 		t.Errorf("Update = %v, want ErrNoData", err)
+	}
+	o.Asked = func(name string) bool { return name == "node" }
+	if got := gather(t, New(o)); got["node_load1{}"] != 1 {
+		t.Errorf("asked for by name it shows %v", got)
 	}
 }
 
@@ -274,12 +282,12 @@ func TestBesideNodeExporter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	for end := time.Now().Add(20 * time.Second); !Answers("http://" + address + "/metrics"); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !answers("http://" + address + "/metrics"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("node_exporter does not answer: %s", said.Bytes())
 		}
 	}
-	c := New(Options{Procfs: "/proc", Sysfs: "/sys", Rootfs: "/", Log: slog.New(slog.DiscardHandler)})
+	c := New(Options{Procfs: "/proc", Sysfs: "/sys", Rootfs: "/", Peer: nobody, Log: slog.New(slog.DiscardHandler)})
 	before := gather(t, c)
 	theirs := scrapeTheirs(t, "http://"+address+"/metrics")
 	after := gather(t, c)
@@ -388,7 +396,7 @@ func FuzzParsers(f *testing.F) {
 }
 
 func BenchmarkUpdate(b *testing.B) {
-	c := New(Options{Procfs: "/proc", Sysfs: "/sys", Rootfs: "/", Log: slog.New(slog.DiscardHandler)})
+	c := New(Options{Procfs: "/proc", Sysfs: "/sys", Rootfs: "/", Peer: nobody, Log: slog.New(slog.DiscardHandler)})
 	b.ReportAllocs()
 	for b.Loop() {
 		ch := make(chan prometheus.Metric, 100_000)
