@@ -1176,6 +1176,69 @@ func TestWorkloadsUnderPressure(t *testing.T) {
 	})
 }
 
+// TestFiftyContainersWithEverythingOn bounds what a full node costs in series, and prints the rest of the price.
+func TestFiftyContainersWithEverythingOn(t *testing.T) {
+	needsKernel(t)
+	const n = 50
+	c := startContainerd(t)
+	y := yagura(t, "--collector.node", "--config.file="+write(t, c.dir+"/yagura.yml", fmt.Sprintf("kernel: {syscall_latency: true, program_stats: true}\n"+
+		"containers: {containerd: [%s], cri: [], docker: [], podman: [], bundles: [], storage: []}\n", c.socket()))).await(t).ready(t)
+	var all sync.WaitGroup
+	names := make(chan string)
+	for range 2 {
+		all.Go(func() {
+			for name := range names {
+				c.ctr(t, "run", "--snapshotter", "native", "--detach", testImage, name, "/guest", "10m", "listen")
+			}
+		})
+	}
+	for i := range n {
+		names <- fmt.Sprintf("full%02d", i)
+	}
+	close(names)
+	all.Wait()
+	complete := func() (missing string) {
+		p := y.scrape(t, "/metrics")
+		for i := range n {
+			for _, resource := range []string{"cpu", "memory", "io", "pids", "accept_queue"} {
+				if len(p.matching("yagura_saturation_ratio", "container", fmt.Sprintf("full%02d", i), "resource", resource)) == 0 {
+					return fmt.Sprintf("full%02d %s", i, resource)
+				}
+			}
+		}
+		return ""
+	}
+	missing := ""
+	t.Cleanup(func() { t.Log("missing:", missing) })
+	eventually(t, "every container has every saturation", func() bool { missing = complete(); return missing == "" })
+	const scrapes = 10
+	before, began := y.scrape(t, "/metrics"), time.Now()
+	for range scrapes {
+		time.Sleep(210 * time.Millisecond) // longer than one reading serves
+		y.scrape(t, "/metrics")
+	}
+	took := time.Since(began)/scrapes - 210*time.Millisecond
+	p := y.scrape(t, "/metrics")
+	series := 0
+	for _, f := range p {
+		for _, m := range f.Metric {
+			series++
+			if h := m.Histogram; h != nil {
+				series += len(h.Bucket) + 1
+			}
+		}
+	}
+	cpu := p.sum("process_cpu_seconds_total") - before.sum("process_cpu_seconds_total")
+	t.Logf("%d containers: %d series, %s a scrape, %.1f ms of CPU a scrape with all else it did in that time, %.1f MiB resident", n, series, took,
+		cpu/(scrapes+1)*1e3, p.sum("process_resident_memory_bytes")/(1<<20))
+	if series > 18_000 {
+		t.Errorf("%d series, want at most 18000", series)
+	}
+	if folded := p.sum("yagura_series_folded_total"); folded > 0 {
+		t.Errorf("%v label sets were folded", folded)
+	}
+}
+
 // observed is the sum of a histogram's observations.
 func (p page) observed(t *testing.T, name, container string) (sum float64) {
 	t.Helper()

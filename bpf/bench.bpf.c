@@ -37,3 +37,9 @@ int find_self(void *ctx)
 	self_found = bpf_get_current_pid_tgid() >> 32;
 	return 0;
 }
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(empty_sched_switch, bool preempted, struct task_struct *from, struct task_struct *to)
+{
+	return 0;
+}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,85 @@ func situations(b *testing.B) []situation {
 			return attachWant(b, Want{Processes: true, TCP: true, Syscalls: true, SyscallLatency: true})
 		}},
 	}
+}
+
+// BenchmarkSwitch is two threads that wake each other through pipes on one processor: two wake-ups and two switches a
+// round, and four system calls.
+func BenchmarkSwitch(b *testing.B) {
+	cases := []situation{
+		{"nothing", func(*testing.B) func() { return func() {} }},
+		{"empty", func(b *testing.B) func() { return attachEmpty(b, "empty_sched_switch") }},
+		{"runqueue", func(b *testing.B) func() { return attachWant(b, Want{RunQueue: true}) }},
+		{"default", func(b *testing.B) func() { return attachWant(b, everything) }},
+		{"norunqueue", func(b *testing.B) func() {
+			return attachWant(b, Want{Processes: true, Syscalls: true, TCP: true, BlockIO: true, PacketDrops: true})
+		}},
+	}
+	values := make([][]float64, len(cases))
+	for range rounds {
+		for i, c := range cases {
+			detach := c.attach(b)
+			values[i] = append(values[i], pingPong(b))
+			detach()
+		}
+	}
+	report(b, cases, values, "ns", false)
+}
+
+// pingPong returns the nanoseconds of one round.
+func pingPong(b *testing.B) float64 {
+	const n = 20_000
+	var there, back [2]int
+	for _, p := range []*[2]int{&there, &back} {
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			b.Fatal(err)
+		}
+	}
+	defer func() {
+		for _, fd := range append(there[:], back[:]...) {
+			unix.Close(fd)
+		}
+	}()
+	pin := func() {
+		runtime.LockOSThread()
+		var one unix.CPUSet
+		one.Set(0)
+		if err := unix.SchedSetaffinity(0, &one); err != nil {
+			b.Error(err)
+		}
+	}
+	pass := func(from, to int) {
+		var ball [1]byte
+		if _, err := unix.Read(from, ball[:]); err != nil {
+			b.Error(err)
+		}
+		if _, err := unix.Write(to, ball[:]); err != nil {
+			b.Error(err)
+		}
+	}
+	done := make(chan float64)
+	go func() {
+		pin()
+		for range n {
+			pass(there[0], back[1])
+		}
+		done <- 0
+	}()
+	go func() {
+		pin()
+		began := time.Now()
+		for range n {
+			if _, err := unix.Write(there[1], []byte{1}); err != nil {
+				b.Error(err)
+			}
+			var ball [1]byte
+			if _, err := unix.Read(back[0], ball[:]); err != nil {
+				b.Error(err)
+			}
+		}
+		done <- float64(time.Since(began)) / n
+	}()
+	return <-done + <-done
 }
 
 func attachWant(b *testing.B, want Want) func() {

@@ -419,7 +419,7 @@ const (
 
 // listenDrops is TcpExtListenDrops of this network namespace.
 func listenDrops() (int, error) {
-	text, err := os.ReadFile("/proc/self/net/netstat")
+	text, err := os.ReadFile("/proc/thread-self/net/netstat")
 	if err != nil {
 		return 0, err
 	}

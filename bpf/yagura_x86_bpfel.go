@@ -241,6 +241,7 @@ const (
 	yaguraProgCgroupMkdir         = "cgroup_mkdir"
 	yaguraProgCgroupRmdir         = "cgroup_rmdir"
 	yaguraProgConnectExit         = "connect_exit"
+	yaguraProgEmptySchedSwitch    = "empty_sched_switch"
 	yaguraProgEmptySysEnter       = "empty_sys_enter"
 	yaguraProgEmptySysExit        = "empty_sys_exit"
 	yaguraProgEmptySysExitConnect = "empty_sys_exit_connect"
@@ -335,6 +336,7 @@ type yaguraProgramSpecs struct {
 	CgroupMkdir         *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
 	ConnectExit         *ebpf.ProgramSpec `ebpf:"connect_exit"`
+	EmptySchedSwitch    *ebpf.ProgramSpec `ebpf:"empty_sched_switch"`
 	EmptySysEnter       *ebpf.ProgramSpec `ebpf:"empty_sys_enter"`
 	EmptySysExit        *ebpf.ProgramSpec `ebpf:"empty_sys_exit"`
 	EmptySysExitConnect *ebpf.ProgramSpec `ebpf:"empty_sys_exit_connect"`
@@ -532,6 +534,7 @@ type yaguraPrograms struct {
 	CgroupMkdir         *ebpf.Program `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.Program `ebpf:"cgroup_rmdir"`
 	ConnectExit         *ebpf.Program `ebpf:"connect_exit"`
+	EmptySchedSwitch    *ebpf.Program `ebpf:"empty_sched_switch"`
 	EmptySysEnter       *ebpf.Program `ebpf:"empty_sys_enter"`
 	EmptySysExit        *ebpf.Program `ebpf:"empty_sys_exit"`
 	EmptySysExitConnect *ebpf.Program `ebpf:"empty_sys_exit_connect"`
@@ -568,6 +571,7 @@ func (p *yaguraPrograms) Close() error {
 		p.CgroupMkdir,
 		p.CgroupRmdir,
 		p.ConnectExit,
+		p.EmptySchedSwitch,
 		p.EmptySysEnter,
 		p.EmptySysExit,
 		p.EmptySysExitConnect,

@@ -217,9 +217,9 @@ func least(a, b float64) float64 {
 	return a
 }
 
-// share is part of a whole in 0 to 1, and 0 of nothing.
+// share is part of a whole in 0 to 1, and 0 of nothing, which sums may miss by a hair.
 func share(part, whole float64) float64 {
-	if whole == 0 {
+	if whole <= 0 {
 		return 0
 	}
 	return ratio(part, whole)

@@ -89,7 +89,11 @@ func TestSaturationRatios(t *testing.T) {
 	expect("by the quota", got, "/web/cpu", 0.25)
 	expect("by PSI", got, "/web/io", 0.2)
 
-	// One that does nothing lacks nothing; memory beyond its limit is still 1.
+	// One that does nothing lacks nothing, be it less than nothing by a rounding; memory beyond its limit is still 1.
+	waits, d.CPU = true, 109.99999999999999
+	now = now.Add(20 * time.Second)
+	pass()
+	d.CPU = 109.99999999999997
 	now = now.Add(20 * time.Second)
 	d.Memory = 500
 	got = pass()
