@@ -1181,7 +1181,7 @@ func TestFiftyContainersWithEverythingOn(t *testing.T) {
 	needsKernel(t)
 	const n = 50
 	c := startContainerd(t)
-	y := yagura(t, "--collector.node", "--config.file="+write(t, c.dir+"/yagura.yml", fmt.Sprintf("kernel: {syscall_latency: true, program_stats: true}\n"+
+	y := yagura(t, "--collector.node", "--config.file="+write(t, c.dir+"/yagura.yml", fmt.Sprintf("kernel: {program_stats: true}\n"+
 		"containers: {containerd: [%s], cri: [], docker: [], podman: [], bundles: [], storage: []}\n", c.socket()))).await(t).ready(t)
 	var all sync.WaitGroup
 	names := make(chan string)

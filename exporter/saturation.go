@@ -81,7 +81,7 @@ func NewSaturation(o SaturationOptions) *Saturation {
 	}
 	return &Saturation{o: o, ratio: NewGauge("yagura_saturation_ratio",
 		"How much of a resource is lacking or used up, from 0 to 1. cpu: waited / (waited + used) of its threads. memory: working set / limit. io: share of the time in which some thread waited for I/O. pids: threads / limit. accept_queue: the fullest listening socket. Shares of time are of the last 15 to 60 s; without workload labels it is the node.",
-		"resource").PerWorkload()}
+		"resource").PerWorkload().Fixed()} // five a workload, and the first that people look at: never folded for the others' sake
 }
 
 // Entry returns the collector's row in the list of collectors.
