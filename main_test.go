@@ -1109,7 +1109,8 @@ func TestWorkloadsUnderPressure(t *testing.T) {
 			testImage, name, "/guest", life, what)...).CombinedOutput() // one that is killed is an error of ctr's
 	}
 	run("greedy", "5m", "burn", "--detach", "--cpu-quota", "50000", "--cpu-period", "100000")
-	run("deaf", "5m", "listen", "--detach")
+	volume := t.TempDir()
+	run("deaf", "5m", "listen", "--detach", "--mount", "type=bind,src="+volume+",dst=/data,options=bind:ro")
 	const limit = 64 << 20
 	run("hungry", "1s", "eat", "--rm", "--memory-limit", strconv.Itoa(limit))
 
@@ -1139,6 +1140,19 @@ func TestWorkloadsUnderPressure(t *testing.T) {
 				p.sum("yagura_accept_queue_limit_connections", "container", "deaf") == 2 &&
 				p.sum("yagura_saturation_ratio", "container", "deaf", "resource", "accept_queue") == 1
 		})
+	})
+	t.Run("one with a volume", func(t *testing.T) {
+		var st unix.Statfs_t
+		if err := unix.Statfs(volume, &st); err != nil {
+			t.Fatal(err)
+		}
+		p := y.scrape(t, "/metrics")
+		if v := p.sum("yagura_volume_size_bytes", "container", "deaf", "mountpoint", "/data"); v != float64(st.Blocks)*float64(st.Bsize) {
+			t.Errorf("the volume has %v bytes, want %v", v, float64(st.Blocks)*float64(st.Bsize))
+		}
+		if n := len(p.matching("yagura_volume_size_bytes", "container", "deaf")); n != 1 {
+			t.Errorf("%d volumes, want the one: %v", n, p.matching("yagura_volume_size_bytes", "container", "deaf"))
+		}
 	})
 	t.Run("one that wants four times its quota", func(t *testing.T) {
 		cpu := func() float64 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -610,20 +611,25 @@ const netemBytes = 2 << 20
 // actNetem sends something through a bad network, and prints what the two ends say of their connection: the round-trip
 // times in microseconds, and how many segments were sent again.
 func actNetem(n netem) error {
+	var client, server int
 	runtime.LockOSThread()
 	if err := ownNetwork(); err != nil {
 		return err
 	}
-	if err := n.onLoopback(); err != nil {
+	// What is lost of a handshake is not for us: TCP_INFO counts a SYN-ACK that is sent again, tcp_retransmit_skb does not.
+	steps := []func() error{func() (err error) { client, server, err = pair(); return err }, n.onLoopback}
+	if n.loss == 0 {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		err := step()
 		if errors.Is(err, errNoNetem) {
 			fmt.Println("none")
 			return nil
 		}
-		return fmt.Errorf("netem: %w", err)
-	}
-	client, server, err := pair()
-	if err != nil {
-		return err
+		if err != nil {
+			return fmt.Errorf("netem: %w", err)
+		}
 	}
 	failed := make(chan error, 1)
 	go func() {

@@ -66,6 +66,7 @@ func NewWorkloads(o WorkloadsOptions) *Workloads {
 		resources.Entry(),
 		saturation.Entry(),
 		usage.Entry(),
+		NewVolumes(o.Groups, o.Node.Layout, o.Flags.Procfs).Entry(),
 	}}
 }
 

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/prometheus/procfs/blockdevice"
 	"golang.org/x/sys/unix"
@@ -129,67 +127,6 @@ func unescape(s string) string {
 	})
 }
 
-// How long a file system may take to answer, and how many may be asked that do not. A dead NFS or FUSE server never
-// answers, and a thread of ours waits for it until it does.
-const (
-	answerWithin = time.Second
-	maxStuck     = 8
-)
-
-// filesystems asks file systems how full they are, none twice at once.
-type filesystems struct {
-	root string
-	ask  func(path string, to *unix.Statfs_t) error
-
-	mu    sync.Mutex
-	asked map[string]bool // by mount point: those that have not answered
-}
-
-func newFilesystems(root string) *filesystems {
-	return &filesystems{root: root, ask: unix.Statfs, asked: map[string]bool{}}
-}
-
-// begin asks one, unless it still owes an answer or too many do.
-func (f *filesystems) begin(point string) <-chan *unix.Statfs_t {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.asked[point] || len(f.asked) >= maxStuck {
-		return nil
-	}
-	f.asked[point] = true
-	answer := make(chan *unix.Statfs_t, 1)
-	go func() {
-		var st unix.Statfs_t
-		err := f.ask(filepath.Join(f.root, point), &st)
-		f.mu.Lock()
-		delete(f.asked, point)
-		f.mu.Unlock()
-		if err != nil {
-			close(answer)
-			return
-		}
-		answer <- &st
-	}()
-	return answer
-}
-
-// stat returns how full a file system is, or nil if it does not say so in time.
-func (f *filesystems) stat(s *scrape, point string) *unix.Statfs_t {
-	answer := f.begin(point)
-	if answer == nil {
-		return nil
-	}
-	late := time.NewTimer(answerWithin)
-	defer late.Stop()
-	select {
-	case st := <-answer:
-		return st
-	case <-late.C:
-	case <-s.ctx.Done():
-	}
-	return nil
-}
-
 func readFilesystems(c *Collector, s *scrape) error {
 	data, err := os.ReadFile(filepath.Join(c.o.Procfs, "1/mounts"))
 	if err != nil {
@@ -199,13 +136,18 @@ func readFilesystems(c *Collector, s *scrape) error {
 	}
 	mounts, err := parseMounts(data)
 	seen := map[mount]bool{}
+	var shown []mount
+	var paths []string
 	for _, m := range mounts {
 		key := mount{device: m.device, point: m.point, fstype: m.fstype}
 		if seen[key] || ignoredMounts.MatchString(m.point) || slices.Contains(ignoredTypes, m.fstype) {
 			continue
 		}
 		seen[key] = true
-		showFilesystem(s, m, c.filesystem.stat(s, m.point))
+		shown, paths = append(shown, m), append(paths, filepath.Join(c.o.Rootfs, m.point))
+	}
+	for i, st := range c.filesystems.Stat(s.ctx, paths) {
+		showFilesystem(s, shown[i], st)
 	}
 	return err
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/yagura-io/yagura/exporter"
+	"github.com/yagura-io/yagura/exporter/host"
 	"github.com/yagura-io/yagura/rules/event"
 )
 
@@ -36,10 +37,10 @@ const Peer = "http://127.0.0.1:9100/metrics"
 
 // A Collector shows the machine.
 type Collector struct {
-	o          Options
-	failures   *exporter.Family
-	leftOut    *exporter.Family
-	filesystem *filesystems
+	o           Options
+	failures    *exporter.Family
+	leftOut     *exporter.Family
+	filesystems host.FileSystems
 
 	once   sync.Once
 	silent bool
@@ -51,7 +52,7 @@ type Collector struct {
 // New returns the collector. It reads nothing yet.
 func New(o Options) *Collector {
 	return &Collector{
-		o: o, failed: map[string]float64{}, missing: map[string]float64{}, filesystem: newFilesystems(o.Rootfs),
+		o: o, failed: map[string]float64{}, missing: map[string]float64{},
 		failures: exporter.NewCounter("yagura_node_subject_errors_total",
 			"How often a subject of the node collector could not be read or understood.", "collector").Fixed(),
 		leftOut: exporter.NewCounter("yagura_node_left_out_total",

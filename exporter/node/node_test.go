@@ -144,7 +144,7 @@ func TestSubjectThatFailsLeavesTheOthers(t *testing.T) {
 func TestFilesystemThatNeverAnswersCostsOneGoroutine(t *testing.T) {
 	c := New(machine(t, map[string]string{"1/mounts": "server:/x /dead\\040one nfs4 rw 0 0\n/dev/sda1 /good ext4 ro 0 0\n"}))
 	release, asked := make(chan struct{}), make(chan string, 10)
-	c.filesystem.ask = func(path string, to *unix.Statfs_t) error {
+	c.filesystems.Ask = func(path string, to *unix.Statfs_t) error {
 		if strings.HasSuffix(path, "/good") {
 			*to = unix.Statfs_t{Bsize: 4096, Blocks: 10, Bfree: 5, Bavail: 4, Files: 3, Ffree: 2}
 			return nil
@@ -168,15 +168,9 @@ func TestFilesystemThatNeverAnswersCostsOneGoroutine(t *testing.T) {
 		t.Errorf("the dead one was asked %d times, want once", n)
 	}
 	close(release)
-	for len(c.stuck()) > 0 {
+	for c.filesystems.Waiting() > 0 {
 		time.Sleep(time.Millisecond)
 	}
-}
-
-func (c *Collector) stuck() []string {
-	c.filesystem.mu.Lock()
-	defer c.filesystem.mu.Unlock()
-	return slices.Collect(maps.Keys(c.filesystem.asked))
 }
 
 // TestFUSEThatNeverAnswers is the same with a real mount, whose server takes requests and never replies.
@@ -194,7 +188,7 @@ func TestFUSEThatNeverAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := New(machine(t, map[string]string{"1/mounts": "dead " + dir + " fuse.dead rw 0 0\n"}))
-	c.filesystem.root = "/"
+	c.o.Rootfs = "/"
 	series := fmt.Sprintf("node_filesystem_device_error{device=dead,fstype=fuse.dead,mountpoint=%s}", dir)
 	for range 2 {
 		began := time.Now()
@@ -203,14 +197,14 @@ func TestFUSEThatNeverAnswers(t *testing.T) {
 		}
 		t.Logf("the scrape took %s", time.Since(began))
 	}
-	if got := c.stuck(); len(got) != 1 {
-		t.Errorf("%v are still asked, want the one", got)
+	if got := c.filesystems.Waiting(); got != 1 {
+		t.Errorf("%d are still asked, want the one", got)
 	}
 	unix.Close(fd) // aborts what waits
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 		t.Error(err)
 	}
-	for len(c.stuck()) > 0 {
+	for c.filesystems.Waiting() > 0 {
 		time.Sleep(time.Millisecond)
 	}
 }
