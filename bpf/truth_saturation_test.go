@@ -25,7 +25,7 @@ func init() {
 	actors["die"] = actDie
 	actors["backlog"] = actBacklog
 	actors["round-trip"] = func() error { return actNetem(netem{latency: 20 * time.Millisecond}) }
-	actors["lossy"] = func() error { return actNetem(netem{loss: 0.05}) }
+	actors["lossy"] = func() error { return actNetem(netem{loss: 0.10}) }
 	actors["unheard"] = actUnheard
 }
 
