@@ -328,14 +328,24 @@ func covered(name string) bool {
 		func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
-// slack is what a gauge may move on a machine that is never still.
+// slack is how far beyond our two readings theirs may be. What only grows, and what does not move, has none. Gauges may go
+// up and down in between: memory and disks by what programs take, sockets and files by those of the two programs.
 func slack(name string, v float64) float64 {
-	for _, calm := range []string{"_size_bytes", "MemTotal", "_info", "boot_time", "_limit", "_total", "mtu", "_maximum"} {
-		if strings.Contains(name, calm) {
-			return 0
+	for _, row := range []struct {
+		prefix string
+		by     float64
+	}{
+		{"node_memory_DirectMap", 0}, {"node_memory_MemTotal", 0}, {"node_memory_SwapTotal", 0}, {"node_memory_HugePages_", 0}, {"node_memory_Hugepagesize", 0},
+		{"node_memory_", 0.2*v + 64<<20}, {"node_filesystem_free", 64 << 20}, {"node_filesystem_avail", 64 << 20}, {"node_filesystem_files_free", 1000},
+		{"node_load", 0.5}, {"node_procs_", 20}, {"node_disk_io_now", 20}, {"node_filefd_allocated", 500}, {"node_entropy_available", 256},
+		{"node_nf_conntrack_entries", 50}, {"node_netstat_Tcp_CurrEstab", 20}, {"node_sockstat_TCP_mem_bytes", 4 << 20}, {"node_sockstat_UDP_mem_bytes", 4 << 20},
+		{"node_sockstat_", 50}, {"node_timex_offset", 0.01}, {"node_timex_", 0.001},
+	} {
+		if strings.HasPrefix(name, row.prefix) && name != "node_nf_conntrack_entries_limit" {
+			return row.by
 		}
 	}
-	return 0.2*v + 64<<20
+	return 0
 }
 
 // oursAlone are series that Debian's node_exporter 1.5 leaves out and its upstream does not: loopback, and mounts where
