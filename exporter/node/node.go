@@ -47,12 +47,13 @@ type Collector struct {
 
 	failed  map[string]float64 // by subject
 	missing map[string]float64
+	cpu     map[cpuMode]float64 // the highest shown
 }
 
 // New returns the collector. It reads nothing yet.
 func New(o Options) *Collector {
 	return &Collector{
-		o: o, failed: map[string]float64{}, missing: map[string]float64{},
+		o: o, failed: map[string]float64{}, missing: map[string]float64{}, cpu: map[cpuMode]float64{},
 		failures: exporter.NewCounter("yagura_node_subject_errors_total",
 			"How often a subject of the node collector could not be read or understood.", "collector").Fixed(),
 		leftOut: exporter.NewCounter("yagura_node_left_out_total",

@@ -140,6 +140,42 @@ func TestSubjectThatFailsLeavesTheOthers(t *testing.T) {
 	}
 }
 
+func TestIdleDoesNotGoBack(t *testing.T) {
+	o := machine(t, nil)
+	c := New(o)
+	for _, step := range []struct{ ticks, want float64 }{
+		{30000, 300}, {29999, 300}, {29701, 300}, {30001, 300.01}, // estimates waver
+		{29000, 290}, {10, 0.1}, // the processor was taken out
+	} {
+		text := fmt.Sprintf("cpu0 0 0 0 50 %v\nbtime 1\n", step.ticks)
+		if err := os.WriteFile(filepath.Join(o.Procfs, "stat"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := gather(t, c)["node_cpu_seconds_total{cpu=0,mode=iowait}"]; got != step.want {
+			t.Errorf("%v ticks are shown as %v, want %v", step.ticks, got, step.want)
+		}
+	}
+}
+
+// The names are those that node_exporter 1.5 gives two such chips.
+func TestHwmonChipsAreNamedByWhereTheyAre(t *testing.T) {
+	o := machine(t, nil)
+	for dir, device := range map[string]string{"hwmon0": "devices/platform/coretemp.0", "hwmon1": "devices/pci0000:00/0000:00:18.3"} {
+		at := filepath.Join(o.Sysfs, "class/hwmon", dir)
+		if err := errors.Join(os.MkdirAll(at, 0o755), os.MkdirAll(filepath.Join(o.Sysfs, device), 0o755),
+			os.Symlink(filepath.Join(o.Sysfs, device), filepath.Join(at, "device")),
+			os.WriteFile(filepath.Join(at, "temp1_input"), []byte("45500\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := gather(t, New(o))
+	for _, chip := range []string{"platform_coretemp_0", "pci0000:00_0000:00:18_3"} {
+		if got["node_hwmon_temp_celsius{chip="+chip+",sensor=temp1}"] != 45.5 {
+			t.Errorf("%s is not at 45.5 degrees: %v", chip, got)
+		}
+	}
+}
+
 // hung is a file system that never answers, as the server behind it would not.
 func TestFilesystemThatNeverAnswersCostsOneGoroutine(t *testing.T) {
 	c := New(machine(t, map[string]string{"1/mounts": "server:/x /dead\\040one nfs4 rw 0 0\n/dev/sda1 /good ext4 ro 0 0\n"}))

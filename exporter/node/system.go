@@ -21,19 +21,36 @@ var (
 	cpuMetrics = []*metric{cpuSeconds, cpuGuest}
 )
 
-func readCPU(_ *Collector, s *scrape) error {
+// backwards is how far the kernel's idle and iowait may seem to go back: they are estimates for a processor that sleeps.
+// Further back, the processor was taken out and came again.
+const backwards = 3.0
+
+// A cpuMode is one mode of one processor.
+type cpuMode struct{ cpu, mode string }
+
+// forward returns the highest value shown of a mode, so that a small step back is no restart of the counter.
+func (c *Collector) forward(cpu, mode string, v float64) float64 {
+	key := cpuMode{cpu, mode}
+	if last := c.cpu[key]; v < last && last-v < backwards {
+		return last
+	}
+	c.cpu[key] = v
+	return v
+}
+
+func readCPU(c *Collector, s *scrape) error {
 	stat, err := s.proc.Stat()
 	if err != nil {
 		return err
 	}
-	for n, c := range stat.CPU {
+	for n, t := range stat.CPU {
 		cpu := strconv.FormatInt(n, 10)
-		for mode, v := range map[string]float64{"user": c.User, "nice": c.Nice, "system": c.System, "idle": c.Idle,
-			"iowait": c.Iowait, "irq": c.IRQ, "softirq": c.SoftIRQ, "steal": c.Steal} {
-			s.send(cpuSeconds, v, cpu, mode)
+		for mode, v := range map[string]float64{"user": t.User, "nice": t.Nice, "system": t.System, "idle": t.Idle,
+			"iowait": t.Iowait, "irq": t.IRQ, "softirq": t.SoftIRQ, "steal": t.Steal} {
+			s.send(cpuSeconds, c.forward(cpu, mode, v), cpu, mode)
 		}
-		s.send(cpuGuest, c.Guest, cpu, "user")
-		s.send(cpuGuest, c.GuestNice, cpu, "nice")
+		s.send(cpuGuest, t.Guest, cpu, "user")
+		s.send(cpuGuest, t.GuestNice, cpu, "nice")
 	}
 	return nil
 }
@@ -374,7 +391,17 @@ func hwmonChip(dir string) string {
 	if err != nil {
 		return filepath.Base(dir)
 	}
-	return filepath.Base(filepath.Dir(device)) + "_" + strings.ReplaceAll(filepath.Base(device), ":", "_")
+	return chipPart(filepath.Base(filepath.Dir(device))) + "_" + chipPart(filepath.Base(device))
+}
+
+// chipPart keeps lower-case letters, digits, colons and underscores: platform_coretemp_0, pci0000:00_0000:00:18_3.
+func chipPart(name string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == ':' || r == '_' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(name)), "_")
 }
 
 // pairs reads lines of names, each followed by a line of numbers, as /proc/net/snmp and netstat have them.
