@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,11 +59,17 @@ func netdevList() (list []*metric) {
 }
 
 func readNetdev(c *Collector, s *scrape) error {
-	devices, err := s.proc.NetDev()
+	devices, err := s.net.NetDev()
 	if err != nil {
 		return err
 	}
-	for name, line := range devices {
+	names := slices.Sorted(maps.Keys(devices)) // always the same ones, should there be too many
+	if len(names) > maxDevices {
+		s.leftOut += len(names) - maxDevices
+		names = names[:maxDevices]
+	}
+	for _, name := range names {
+		line := devices[name]
 		for _, column := range netdevColumns {
 			s.send(column.metric, float64(column.read(&line)), name)
 		}
@@ -108,7 +116,7 @@ func readNetstat(c *Collector, s *scrape) error {
 		}
 	}
 	for _, file := range []string{"netstat", "snmp"} {
-		data, err := os.ReadFile(filepath.Join(c.o.Procfs, "net", file))
+		data, err := os.ReadFile(filepath.Join(c.networkRoot(), "net", file))
 		if err != nil {
 			return err
 		}
@@ -116,7 +124,7 @@ func readNetstat(c *Collector, s *scrape) error {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	data, err := os.ReadFile(filepath.Join(c.o.Procfs, "net/snmp6"))
+	data, err := os.ReadFile(filepath.Join(c.networkRoot(), "net/snmp6"))
 	if err != nil {
 		return err // no IPv6
 	}
@@ -143,7 +151,7 @@ var sockstatMetrics, sockstatByName = fields("node_sockstat_", strings.Fields(`s
 // readSockstat reads lines "TCP: inuse 5 orphan 0". Memory is in pages.
 func readSockstat(c *Collector, s *scrape) error {
 	for _, file := range []string{"sockstat", "sockstat6"} {
-		data, err := os.ReadFile(filepath.Join(c.o.Procfs, "net", file))
+		data, err := os.ReadFile(filepath.Join(c.networkRoot(), "net", file))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -178,7 +186,7 @@ var (
 )
 
 func readSoftnet(_ *Collector, s *scrape) error {
-	stats, err := s.proc.NetSoftnetStat()
+	stats, err := s.net.NetSoftnetStat()
 	if err != nil {
 		return err
 	}

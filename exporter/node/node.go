@@ -12,6 +12,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,9 +118,13 @@ func (c *Collector) Update(ctx context.Context, ch chan<- prometheus.Metric) err
 	if err != nil {
 		return err
 	}
+	network, err := procfs.NewFS(c.networkRoot())
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, subject := range subjects {
-		s := &scrape{ctx: ctx, ch: ch, proc: proc, room: map[*metric]int{}}
+		s := &scrape{ctx: ctx, ch: ch, proc: proc, net: network, room: map[*metric]int{}}
 		if err := subject.read(c, s); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.EOPNOTSUPP) {
 			c.failed[subject.name]++
 			errs = append(errs, fmt.Errorf("%s: %w", subject.name, err))
@@ -133,6 +140,15 @@ func (c *Collector) Update(ctx context.Context, ch chan<- prometheus.Metric) err
 	c.failures.Send(ch)
 	c.leftOut.Send(ch)
 	return errors.Join(errs...)
+}
+
+// networkRoot is where net/dev and the like are the machine's: those of process 1, as ours may be a namespace of our own.
+func (c *Collector) networkRoot() string {
+	first := filepath.Join(c.o.Procfs, "1")
+	if _, err := os.Stat(filepath.Join(first, "net/dev")); err != nil {
+		return c.o.Procfs
+	}
+	return first
 }
 
 func (c *Collector) ask() {
@@ -183,21 +199,33 @@ func (m *metric) family() *exporter.Family {
 		prometheus.CounterValue: "counter", prometheus.GaugeValue: "gauge", prometheus.UntypedValue: "untyped"}[m.kind], m.labels...)
 }
 
-// maxSets is how many label sets one metric may have: 512 disks, mounts or interfaces, or processors by mode.
-const maxSets = 512 * 8
+// maxDevices is how many disks, mounts, interfaces or processors are shown. A processor has a series for each mode.
+const (
+	maxDevices = 512
+	cpuModes   = 8
+)
+
+// most is how many label sets a metric may have.
+func (m *metric) most() int {
+	if slices.Contains(m.labels, "mode") {
+		return maxDevices * cpuModes
+	}
+	return maxDevices
+}
 
 // A scrape is one reading of one subject.
 type scrape struct {
 	ctx     context.Context
 	ch      chan<- prometheus.Metric
 	proc    procfs.FS
+	net     procfs.FS // whose net/ is the machine's
 	room    map[*metric]int
 	leftOut int
 }
 
 // send sends a value, unless the metric has too many already.
 func (s *scrape) send(m *metric, v float64, labels ...string) {
-	if s.room[m] >= maxSets {
+	if s.room[m] >= m.most() {
 		s.leftOut++
 		return
 	}

@@ -176,6 +176,47 @@ func TestHwmonChipsAreNamedByWhereTheyAre(t *testing.T) {
 	}
 }
 
+func TestInterfacesAreBoundedAndStay(t *testing.T) {
+	var dev strings.Builder
+	dev.WriteString("Inter-|\n face |\n")
+	for i := range 1000 {
+		fmt.Fprintf(&dev, "veth%03d: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n", i)
+	}
+	c := New(machine(t, map[string]string{"net/dev": dev.String()}))
+	for pass := range 2 {
+		got := gather(t, c)
+		for i := range 1000 {
+			series := fmt.Sprintf("node_network_receive_bytes_total{device=veth%03d}", i)
+			if _, ok := got[series]; ok != (i < 512) {
+				t.Fatalf("scrape %d: %s there: %v, want the first 512", pass, series, ok)
+			}
+		}
+		if want := float64(488 * (pass + 1)); c.missing["netdev"] != want {
+			t.Errorf("scrape %d: %v left out, want %v", pass, c.missing["netdev"], want)
+		}
+	}
+}
+
+func TestNetworkIsThatOfProcess1(t *testing.T) {
+	head := "Inter-|\n face |\n"
+	got := gather(t, New(machine(t, map[string]string{
+		"net/dev":   head + "pod0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n",
+		"1/net/dev": head + "eth0: 21 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n",
+		"net/snmp":  "Tcp: RetransSegs\nTcp: 1\n", "net/netstat": "TcpExt: ListenDrops\nTcpExt: 1\n",
+		"1/net/snmp": "Tcp: RetransSegs\nTcp: 7\n", "1/net/netstat": "TcpExt: ListenDrops\nTcpExt: 8\n",
+		"net/sockstat": "TCP: inuse 1\n", "1/net/sockstat": "TCP: inuse 9\n",
+	})))
+	for series, want := range map[string]float64{"node_network_receive_bytes_total{device=eth0}": 21, "node_netstat_Tcp_RetransSegs{}": 7,
+		"node_netstat_TcpExt_ListenDrops{}": 8, "node_sockstat_TCP_inuse{}": 9} {
+		if got[series] != want {
+			t.Errorf("%s = %v, want %v", series, got[series], want)
+		}
+	}
+	if _, ok := got["node_network_receive_bytes_total{device=pod0}"]; ok {
+		t.Error("our own interface is shown as the machine's")
+	}
+}
+
 // hung is a file system that never answers, as the server behind it would not.
 func TestFilesystemThatNeverAnswersCostsOneGoroutine(t *testing.T) {
 	c := New(machine(t, map[string]string{"1/mounts": "server:/x /dead\\040one nfs4 rw 0 0\n/dev/sda1 /good ext4 ro 0 0\n"}))
