@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -218,6 +219,17 @@ func run(t *testing.T, path string) *event.Process {
 	return runThen(t, path, func() {})
 }
 
+// awaitExec waits until a process that was just started has its arguments: Start returns before the exec is quite over.
+func awaitExec(t *testing.T, pid uint32) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if args, _, err := Cmdline("/proc", pid); err == nil && len(args) > 0 {
+			return
+		}
+	}
+	t.Fatalf("process %d has no arguments", pid)
+}
+
 // runThen starts path as sleep(1), calls then, and reads the process.
 func runThen(t *testing.T, path string, then func()) *event.Process {
 	t.Helper()
@@ -229,6 +241,7 @@ func runThen(t *testing.T, path string, then func()) *event.Process {
 		cmd.Process.Kill()
 		cmd.Wait()
 	}()
+	awaitExec(t, uint32(cmd.Process.Pid))
 	then()
 	p, err := readProcess("/proc", uint32(cmd.Process.Pid), &CgroupLayout{})
 	if err != nil {

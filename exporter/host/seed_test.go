@@ -115,6 +115,7 @@ func TestUnknownIsCompletedFromProc(t *testing.T) {
 		sleep.Wait()
 	}()
 	pid := uint32(sleep.Process.Pid)
+	awaitExec(t, pid)
 	stat, err := readStat("/proc", pid)
 	if err != nil {
 		t.Fatal(err)
