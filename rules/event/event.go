@@ -14,10 +14,11 @@ const (
 	Exit         Kind = 3 // the last thread of a process is gone; Event.Status says how
 	CgroupMake   Kind = 4 // a control group was made in the tracked hierarchy; Event.Path is its path
 	CgroupRemove Kind = 5 // a control group was removed
+	Syscall      Kind = 6 // a system call returned; Event.Type says which
 )
 
 // Kinds lists every kind, in the order of their numbers.
-var Kinds = []Kind{Fork, Exec, Exit, CgroupMake, CgroupRemove}
+var Kinds = []Kind{Fork, Exec, Exit, CgroupMake, CgroupRemove, Syscall}
 
 // String returns the name used in labels, logs and recordings.
 func (k Kind) String() string {
@@ -32,6 +33,8 @@ func (k Kind) String() string {
 		return "cgroup_make"
 	case CgroupRemove:
 		return "cgroup_remove"
+	case Syscall:
+		return "syscall"
 	}
 	return "unknown"
 }
@@ -107,6 +110,7 @@ type Process struct {
 	Task
 	Path      string   // resolved by the kernel from the task's root
 	Args      []string // Args[0] is what the caller called it
+	Env       []string // NAME=value, as the exec left it; nil unless a rule asks for it
 	Cwd       string   // as it was when it was last read; empty if it never was
 	Parent    *Process // who made it; outlives its own exit; nil at the top, or where the chain was cut
 	ExecCount uint32   // how many images it ran before this one
@@ -152,6 +156,13 @@ type Event struct {
 	Args   []byte // Exec: each ended by a NUL
 	Parent uint64 // CgroupMake: id of the control group above
 
+	Type   Type       // what rules call it: Fork is clone, Exec execve or execveat, Exit procexit; TypeNone for control groups
+	Caller Caller     // Syscall: who the caller was then
+	Call   Call       // Syscall, Exec: the call
+	FD     Descriptor // Syscall: the open file that it is about; its Type is 0 if it is about none
+	Env    []byte     // Exec, if a rule asks: each ended by a NUL
+	Cwd    []byte     // Exec: the working directory, resolved by the kernel
+
 	Process   *Process   // set by the process table
 	Container *Container // set by the container table, nil on the host or while unknown
 }
@@ -161,6 +172,10 @@ func (ev *Event) Clone() *Event {
 	c := *ev
 	c.Path = append([]byte(nil), ev.Path...)
 	c.Args = append([]byte(nil), ev.Args...)
+	c.Env = append([]byte(nil), ev.Env...)
+	c.Cwd = append([]byte(nil), ev.Cwd...)
+	c.Call = ev.Call.clone()
+	c.FD.Name = append([]byte(nil), ev.FD.Name...)
 	return &c
 }
 
