@@ -50,7 +50,7 @@ type Flags uint16
 const (
 	NoRHS         Flags = 1 << iota // it cannot stand on the right of an operator
 	NoTransformer                   // it cannot be transformed
-	List                            // it has several values: only exists, in (all) and intersects (any)
+	ListValued                      // it has several values: only exists, in (all) and intersects (any)
 	AnyOf                           // without an argument it has several values, of which any must satisfy the operator: proc.aname
 	TwoSided                        // two values: = and in want either, != wants both to differ: fd.ip
 	PrintOnly                       // only for output: not in conditions
