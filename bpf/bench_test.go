@@ -137,7 +137,7 @@ func attachEmpty(b *testing.B, program string) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, err := tracing(prog)
+	l, err := tracing(nil, prog)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func BenchmarkHookOfOneCall(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			l, err := tracepoint("syscalls", name)(prog)
+			l, err := tracepoint("syscalls", name)(nil, prog)
 			if err != nil {
 				b.Skipf("needs a tracepoint of one system call: %v", err)
 			}

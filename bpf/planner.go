@@ -28,12 +28,13 @@ type Want struct {
 	RunQueue       bool // how long threads wait for a processor; three hooks on every switch and wake-up
 	BlockIO        bool // requests to block devices
 	PacketDrops    bool // packets thrown away, by reason
+	Calls          bool // system calls that rules can match: see SetInterest
 }
 
 // A hook is one program and when it is wanted. Programs are written so that each is useful alone.
 type hook struct {
 	program string
-	attach  func(*ebpf.Program) (io.Closer, error)
+	attach  func(*Agent, *ebpf.Program) (io.Closer, error)
 	wanted  func(p *plan) bool
 }
 
@@ -44,7 +45,7 @@ type plan struct {
 }
 
 func (p *plan) workloads() bool {
-	return p.Workloads || p.Processes || p.Syscalls || p.TCP || p.RunQueue || p.BlockIO
+	return p.Workloads || p.Processes || p.Calls || p.Syscalls || p.TCP || p.RunQueue || p.BlockIO
 }
 
 // bytesAtExit: a kernel without the socket tracepoints counts bytes from the results of system calls.
@@ -55,8 +56,16 @@ func (p *plan) bytesAtExit() bool {
 // dispatcher: the shared sys_exit program is worth its price when every call counts anyway. For connect alone a
 // tracepoint of its own is cheaper (see BenchmarkHook), where tracefs gives one.
 func (p *plan) dispatcher() bool {
-	return p.Syscalls || p.SyscallLatency || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
+	return p.Syscalls || p.SyscallLatency || p.Calls || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
 }
+
+// duties are what the dispatcher does besides.
+type duties struct{ syscalls, tcp, calls, bytes bool }
+
+func (p *plan) duties() duties { return duties{p.Syscalls, p.TCP, p.Calls, p.bytesAtExit()} }
+
+// dispatchers are the programs whose duties are fixed when they are loaded.
+var dispatchers = []string{"sys_exit", "sys_exit_timed"}
 
 // hooks is every program that can be attached, in the order of attaching: what gives slots comes first, what replaces
 // another comes after it.
@@ -81,6 +90,7 @@ var hooks = []hook{
 	{"block_completed", tracing, func(p *plan) bool { return p.BlockIO && !p.refused["block_issued"] }},
 	{"packet_dropped", tracing, func(p *plan) bool { return p.PacketDrops }},
 	{"connect_exit", tracepoint("syscalls", "sys_exit_connect"), func(p *plan) bool { return p.TCP && !p.dispatcher() }},
+	{"call_exit", tailCalled, func(p *plan) bool { return p.Calls }},
 	{"sys_enter", tracing, func(p *plan) bool { return p.SyscallLatency }},
 	{"sys_exit_timed", tracing, func(p *plan) bool { return p.SyscallLatency && !p.refused["sys_enter"] }},
 	{"sys_exit", tracing, func(p *plan) bool {
@@ -89,13 +99,29 @@ var hooks = []hook{
 	{"sys_exit_group", tracing, func(p *plan) bool { return p.Syscalls }},
 }
 
-func tracing(p *ebpf.Program) (io.Closer, error) {
+func tracing(_ *Agent, p *ebpf.Program) (io.Closer, error) {
 	return link.AttachTracing(link.TracingOptions{Program: p})
 }
 
-func tracepoint(group, name string) func(*ebpf.Program) (io.Closer, error) {
-	return func(p *ebpf.Program) (io.Closer, error) { return link.Tracepoint(group, name, p, nil) }
+func tracepoint(group, name string) func(*Agent, *ebpf.Program) (io.Closer, error) {
+	return func(_ *Agent, p *ebpf.Program) (io.Closer, error) { return link.Tracepoint(group, name, p, nil) }
 }
+
+// tailCalled hangs a program behind the dispatcher, which calls it where a recipe says so.
+func tailCalled(a *Agent, p *ebpf.Program) (io.Closer, error) {
+	m := a.maps["call_programs"]
+	if m == nil {
+		return nil, fmt.Errorf("map call_programs: %w", a.missing["call_programs"])
+	}
+	if err := m.Put(uint32(0), p); err != nil {
+		return nil, fmt.Errorf("hang it behind sys_exit: %w", err)
+	}
+	return closer(func() error { return m.Delete(uint32(0)) }), nil
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
 
 // A Probe is one program and what became of it.
 type Probe struct {
@@ -121,21 +147,22 @@ type Options struct {
 
 // Agent is the kernel side while it runs.
 type Agent struct {
-	log       *slog.Logger
-	mu        sync.Mutex // guards probes, programs and links, which a reload changes while a scrape reads
-	spec      *ebpf.CollectionSpec
-	maps      map[string]*ebpf.Map
-	missing   map[string]error // maps this kernel refuses
-	programs  map[string]*ebpf.Program
-	links     map[string]io.Closer
-	refusal   error // why there is no kernel side
-	probes    []Probe
-	variables map[string]any
-	slots     *slots
-	events    events
-	cpus      int
-	queues    *link.Iter // walks the accept queues; made when they are first asked for
-	reasons   []string   // names of packet_drops' elements
+	log         *slog.Logger
+	mu          sync.Mutex // guards probes, programs and links, which a reload changes while a scrape reads
+	spec        *ebpf.CollectionSpec
+	maps        map[string]*ebpf.Map
+	missing     map[string]error // maps this kernel refuses
+	programs    map[string]*ebpf.Program
+	links       map[string]io.Closer
+	attachedFor map[string]duties // what a dispatcher was loaded for
+	refusal     error             // why there is no kernel side
+	probes      []Probe
+	variables   map[string]any
+	slots       *slots
+	events      events
+	cpus        int
+	queues      *link.Iter // walks the accept queues; made when they are first asked for
+	reasons     []string   // names of packet_drops' elements
 }
 
 // Load makes the maps and attaches what gives control groups their slots. The rest comes with Replan, once AddCgroup was
@@ -146,7 +173,7 @@ func Load(o Options) (*Agent, error) {
 		o.Log.Debug("locked memory stays limited", "err", err)
 	}
 	a := &Agent{log: o.Log, programs: map[string]*ebpf.Program{}, missing: map[string]error{},
-		maps: map[string]*ebpf.Map{}, links: map[string]io.Closer{}}
+		maps: map[string]*ebpf.Map{}, links: map[string]io.Closer{}, attachedFor: map[string]duties{}}
 	if err := a.load(o); err != nil {
 		err = errors.Join(err, a.Close())
 		return &Agent{log: o.Log, refusal: err}, err
@@ -309,20 +336,27 @@ func (a *Agent) Replan(w Want) {
 
 func (a *Agent) decide(p *plan, h hook) Probe {
 	probe := Probe{Name: h.program, Wanted: h.wanted(p)}
-	if l := a.links[h.program]; l != nil {
-		probe.Attached = probe.Wanted
-		if !probe.Wanted {
-			a.detach(h.program)
-		}
+	old, program := a.links[h.program], a.programs[h.program]
+	switch {
+	case old != nil && !probe.Wanted:
+		a.detach(h.program)
 		return probe
-	}
-	if !probe.Wanted {
+	case !probe.Wanted:
+		return probe
+	case old != nil && (a.attachedFor[h.program] == p.duties() || !slices.Contains(dispatchers, h.program)):
+		probe.Attached = true
 		return probe
 	}
 	a.variables["count_syscalls"] = p.Syscalls
 	a.variables["watch_connect"] = p.TCP
+	a.variables["watch_calls"] = p.Calls
 	a.variables["socket_bytes"] = p.bytesAtExit()
-	if err := a.attachOne(h); err != nil {
+	err := a.attachOne(h)
+	if old != nil && err == nil { // the one that does more, or less, runs: no call is missed
+		err = errors.Join(old.Close(), program.Close())
+	}
+	a.attachedFor[h.program] = p.duties()
+	if err != nil {
 		p.refused[h.program] = true
 		probe.Reason = shortReason(err)
 		a.log.Warn("probe refused", "probe", h.program, "reason", probe.Reason)
@@ -348,7 +382,7 @@ func (a *Agent) attachOne(h hook) error {
 	if err != nil {
 		return err
 	}
-	l, err := h.attach(prog)
+	l, err := h.attach(a, prog)
 	if err != nil {
 		return errors.Join(fmt.Errorf("attach: %w", err), prog.Close())
 	}

@@ -3,16 +3,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Processes: one event when one is made, runs another image, or ends; and a walk over those that are already there. */
 #include "include/helpers.h"
+#include "include/path.h"
+#include "include/task.h"
+#include "include/calls.h"
 
 /* Room for the longest event, with slack so that the verifier sees every write end inside. */
 struct exec_scratch {
-	/* Where the path walk stands. In memory rather than in registers the verifier knows nothing of it, so every turn of
-	 * the loop looks the same to it and is checked once. */
-	struct dentry *dentry;
-	struct vfsmount *mnt;
-	u64 length;
+	struct walk walk;
 	struct exec_event e;
-	char data[PATH_MAX_BYTES + NAME_MAX_BYTES + ARGS_MAX_BYTES];
+	char data[4 * PATH_MAX_BYTES + NAME_MAX_BYTES];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -20,6 +19,15 @@ struct {
 	__type(key, u32);
 	__type(value, struct exec_scratch);
 } exec_scratch SEC(".maps");
+
+/* Whether a rule asks for the environment: execve's recipe says so. */
+static __always_inline bool reads_env(void)
+{
+	u32 execve = SYS_EXECVE;
+	struct call_recipe *r = bpf_map_lookup_elem(&call_recipes, &execve);
+
+	return r && r->data_form;
+}
 
 /* Processes whose end was already told: two last threads may each see that no thread is left. */
 struct exit_key {
@@ -33,34 +41,6 @@ struct {
 	__type(value, u8);
 } exits_told SEC(".maps");
 
-static __always_inline u32 read_id(struct pid *pid)
-{
-	return pid ? BPF_CORE_READ(pid, numbers[0].nr) : 0;
-}
-
-/* The number of pid as the name space with this level sees it. */
-static __always_inline u32 read_virtual_id(struct pid *pid, u32 level)
-{
-	struct upid up = {};
-	if (!pid || level > 32)
-		return 0;
-	void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
-	bpf_probe_read_kernel(&up.nr, sizeof(up.nr),
-			      numbers + level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
-	return up.nr;
-}
-
-static __always_inline struct pid_namespace *read_pid_namespace(struct pid *pid, u32 level)
-{
-	struct pid_namespace *ns = NULL;
-	if (!pid || level > 32)
-		return NULL;
-	void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
-	bpf_probe_read_kernel(&ns, sizeof(ns),
-			      numbers + level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, ns));
-	return ns;
-}
-
 static __always_inline void fill_ids(struct task_info *t, struct task_struct *task)
 {
 	struct signal_struct *signal = BPF_CORE_READ(task, signal);
@@ -69,7 +49,6 @@ static __always_inline void fill_ids(struct task_info *t, struct task_struct *ta
 	struct pid *session = BPF_CORE_READ(signal, pids[PIDTYPE_SID]);
 	u32 level = BPF_CORE_READ(pid, level);
 	struct pid_namespace *ns = read_pid_namespace(pid, level);
-	struct tty_struct *tty = BPF_CORE_READ(signal, tty);
 
 	t->pid = BPF_CORE_READ(task, tgid);
 	t->ppid = BPF_CORE_READ(task, real_parent, tgid);
@@ -81,12 +60,7 @@ static __always_inline void fill_ids(struct task_info *t, struct task_struct *ta
 	t->start = BPF_CORE_READ(task, group_leader, start_boottime);
 	t->ns_pid = ns ? BPF_CORE_READ(ns, ns.inum) : 0;
 	t->pidns_init_start = ns ? BPF_CORE_READ(ns, child_reaper, start_boottime) : 0;
-	t->tty = 0;
-	if (tty) {
-		u32 minor = BPF_CORE_READ(tty, driver, minor_start) + BPF_CORE_READ(tty, index);
-		/* As /proc/PID/stat encodes it: minor's low byte, major, minor's rest. */
-		t->tty = (minor & 0xff) | BPF_CORE_READ(tty, driver, major) << 8 | (minor & ~0xff) << 12;
-	}
+	t->tty = read_tty(signal);
 }
 
 static __always_inline void fill_credentials(struct task_info *t, struct task_struct *task)
@@ -122,19 +96,6 @@ static __always_inline void fill_namespaces(struct task_info *t, struct task_str
 	t->ns_uts = BPF_CORE_READ(ns, uts_ns, ns.inum);
 	t->ns_ipc = BPF_CORE_READ(ns, ipc_ns, ns.inum);
 	t->ns_cgroup = BPF_CORE_READ(ns, cgroup_ns, ns.inum);
-}
-
-/* overlayfs keeps the dentry of the written copy right behind the inode it shows (struct ovl_inode, since 4.13; not a
- * BTF field where overlay is a module, so the layout is tested on every kernel of the list). */
-static __always_inline u32 overlay_layer(struct inode *inode)
-{
-	struct dentry *upper = NULL;
-	if (BPF_CORE_READ(inode, i_sb, s_magic) != OVERLAYFS_SUPER_MAGIC)
-		return 0;
-	bpf_probe_read_kernel(&upper, sizeof(upper), (void *)inode + bpf_core_type_size(struct inode));
-	if (upper && BPF_CORE_READ(upper, d_inode))
-		return TASK_EXE_UPPER;
-	return TASK_EXE_LOWER;
 }
 
 static __always_inline u32 memfd_flag(struct file *file)
@@ -180,69 +141,44 @@ static __always_inline void fill_task(struct task_info *t, struct task_struct *t
 		t->flags |= TASK_KERNEL_THREAD;
 }
 
-enum walk { WALK_ON, WALK_END, WALK_TRUNCATED };
-
-/* One step of the walk: over a mount point, or past one component, whose name is appended. A function of its own, since
- * inlined the compiler lets the loop fall through into its head, which the verifier of 5.10 takes for endless. */
-static __noinline enum walk path_step(struct exec_scratch *s, struct path *root)
+/* Appends the path at the walk, as the current task's root sees it, to the event. Returns its length. */
+static __noinline u32 append_path(struct exec_scratch *s, u32 cut)
 {
-	struct dentry *dentry = s->dentry;
-	struct vfsmount *mnt = s->mnt;
-	u64 off = s->length;
+	u32 zero = 0;
+	struct path_buffer *b = bpf_map_lookup_elem(&path_buffer, &zero);
+	u64 off = s->walk.length;
 
-	if (dentry == root->dentry && mnt == root->mnt)
-		return WALK_END;
-	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
-		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-		struct mount *above = BPF_CORE_READ(m, mnt_parent);
-		if (above == m)
-			return WALK_END; /* the top of the mount tree: the file lies outside of the task's root */
-		s->dentry = BPF_CORE_READ(m, mnt_mountpoint);
-		s->mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
-		return WALK_ON;
+	if (!b || off > 3 * PATH_MAX_BYTES)
+		return 0;
+	u32 begin = walk_path(&s->walk, b, current_task_raw());
+	if (!begin) {
+		s->e.task.flags |= cut;
+		begin = s->walk.begin;
 	}
-	if (off > PATH_MAX_BYTES - NAME_MAX_BYTES)
-		return WALK_TRUNCATED;
-	long n = bpf_probe_read_kernel_str(s->data + off, NAME_MAX_BYTES, BPF_CORE_READ(dentry, d_name.name));
-	if (n > 0)
-		s->length = off + n;
-	s->dentry = BPF_CORE_READ(dentry, d_parent);
-	return s->dentry == dentry ? WALK_END : WALK_ON; /* no directory above: a memfd, or unreachable */
+	u32 n = PATH_MAX_BYTES - (begin < PATH_MAX_BYTES ? begin : PATH_MAX_BYTES);
+	if (n > PATH_MAX_BYTES)
+		return 0;
+	bpf_probe_read_kernel(s->data + off, n, b->bytes + (begin & (PATH_MAX_BYTES - 1)));
+	s->walk.length = off + n;
+	return n;
 }
 
-/* Appends the components of a path, leaf first, up to the root of task, through mounts. Returns their length. */
-static __always_inline u32 append_path(struct exec_scratch *s, struct file *file, struct task_struct *task, u32 *flags)
+/* Appends user memory between two addresses. Returns its length. */
+static __noinline u32 append_strings(struct exec_scratch *s, u64 start, u64 end)
 {
-	struct path root = {.dentry = BPF_CORE_READ(task, fs, root.dentry), .mnt = BPF_CORE_READ(task, fs, root.mnt)};
-	enum walk step = WALK_TRUNCATED;
+	u64 n = end - start, off = s->walk.length;
 
-	s->dentry = BPF_CORE_READ(file, f_path.dentry);
-	s->mnt = BPF_CORE_READ(file, f_path.mnt);
-	s->length = 0;
-	for (int i = 0; i < PATH_DEPTH; i++) {
-		step = path_step(s, &root);
-		if (step != WALK_ON)
-			break;
-	}
-	if (step != WALK_END)
-		*flags |= TASK_PATH_TRUNCATED;
-	return s->length;
-}
-
-static __always_inline u32 append_args(char *out, struct mm_struct *mm, u32 *flags)
-{
-	u64 start = BPF_CORE_READ(mm, arg_start), end = BPF_CORE_READ(mm, arg_end);
-	u64 n = end - start;
 	if (n > ARGS_MAX_BYTES) {
 		n = ARGS_MAX_BYTES;
-		*flags |= TASK_ARGS_TRUNCATED;
+		s->e.task.flags |= TASK_ARGS_TRUNCATED;
 	}
-	if (n == 0)
+	if (n == 0 || off > 3 * PATH_MAX_BYTES)
 		return 0;
-	if (bpf_probe_read_user(out, n, (void *)start)) {
-		*flags |= TASK_COMMAND_FAULT;
+	if (bpf_probe_read_user(s->data + off, n, (void *)start)) {
+		s->e.task.flags |= TASK_COMMAND_FAULT;
 		return 0;
 	}
+	s->walk.length = off + n;
 	return n;
 }
 
@@ -292,17 +228,23 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	struct file *exe = BPF_CORE_READ(bprm, file);
 	fill_header(&s->e.h, EVENT_EXEC, current);
 	fill_task(&s->e.task, task);
-	u32 flags = s->e.task.flags;
-	u32 path = append_path(s, exe, current, &flags);
-	if (path > PATH_MAX_BYTES)
-		path = PATH_MAX_BYTES;
-	u32 args = append_args(s->data + path, mm, &flags);
-	if (args > ARGS_MAX_BYTES)
-		args = ARGS_MAX_BYTES;
-	s->e.task.flags = flags;
-	s->e.path_len = path;
-	s->e.args_len = args;
-	if (bpf_ringbuf_output(&events, &s->e, sizeof(s->e) + path + args, wake_flags()))
+	s->walk.dentry = BPF_CORE_READ(exe, f_path.dentry);
+	s->walk.mnt = BPF_CORE_READ(exe, f_path.mnt);
+	s->walk.length = 0;
+	s->e.path_len = append_path(s, TASK_PATH_TRUNCATED);
+	s->e.args_len = append_strings(s, BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end));
+	s->e.env_len = 0;
+	if (reads_env())
+		s->e.env_len = append_strings(s, BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end));
+	s->walk.dentry = BPF_CORE_READ(current, fs, pwd.dentry);
+	s->walk.mnt = BPF_CORE_READ(current, fs, pwd.mnt);
+	s->e.cwd_len = append_path(s, 0);
+	s->e.syscall = executing_call();
+	s->e.reserved = 0;
+	u64 length = s->walk.length;
+	if (length > 4 * PATH_MAX_BYTES)
+		return 0;
+	if (bpf_ringbuf_output(&events, &s->e, sizeof(s->e) + length, wake_flags()))
 		count_loss(events[EVENT_EXEC]);
 	return 0;
 }

@@ -128,6 +128,7 @@ func (d *decoder) decodeKind(raw []byte, kind uint16) error {
 			return err
 		}
 		copyTask(&d.ev.Task, &as[yaguraForkEvent](raw).Task)
+		d.ev.Type = typeClone
 	case event.Exec:
 		return d.decodeExec(raw)
 	case event.Exit:
@@ -135,8 +136,11 @@ func (d *decoder) decodeKind(raw []byte, kind uint16) error {
 			return err
 		}
 		d.ev.Status = as[yaguraExitEvent](raw).Status
+		d.ev.Type = typeExit
 	case event.CgroupMake, event.CgroupRemove:
 		return d.decodeCgroup(raw)
+	case event.Syscall:
+		return d.decodeCall(raw)
 	default:
 		return fmt.Errorf("record of unknown kind %d", kind)
 	}
@@ -148,14 +152,33 @@ func (d *decoder) decodeExec(raw []byte) error {
 		return err
 	}
 	e := as[yaguraExecEvent](raw)
-	tail := raw[sizeOf[yaguraExecEvent]():]
-	if uint64(e.PathLen)+uint64(e.ArgsLen) > uint64(len(tail)) {
-		return fmt.Errorf("exec record: path of %d and arguments of %d bytes in a tail of %d", e.PathLen, e.ArgsLen, len(tail))
-	}
+	tail := sections(raw[sizeOf[yaguraExecEvent]():])
 	copyTask(&d.ev.Task, &e.Task)
-	d.ev.Path = joinPath(d.ev.Path[:0], tail[:e.PathLen], d.ev.Task.Flags)
-	d.ev.Args = tail[e.PathLen : e.PathLen+e.ArgsLen]
+	path := tail.next(e.PathLen)
+	d.ev.Args, d.ev.Env, d.ev.Cwd = tail.next(e.ArgsLen), tail.next(e.EnvLen), tail.next(e.CwdLen)
+	if tail == nil {
+		return fmt.Errorf("exec record: path of %d, arguments of %d, environment of %d and directory of %d bytes in a tail of %d",
+			e.PathLen, e.ArgsLen, e.EnvLen, e.CwdLen, len(raw)-sizeOf[yaguraExecEvent]())
+	}
+	d.ev.Path = keepPath(d.ev.Path[:0], path, d.ev.Task.Flags&event.PathTruncated != 0)
+	d.ev.Type = typeExecve
+	if e.Syscall >= 0 && e.Syscall < syscallSlots && callTypes[e.Syscall] == typeExecveat {
+		d.ev.Type = typeExecveat
+	}
 	return nil
+}
+
+// sections are what follows a record's struct; nil once more was taken than there was.
+type sections []byte
+
+func (s *sections) next(n uint32) []byte {
+	if uint64(n) > uint64(len(*s)) {
+		*s = nil
+		return nil
+	}
+	part := (*s)[:n:n]
+	*s = (*s)[n:]
+	return part
 }
 
 func (d *decoder) decodeCgroup(raw []byte) error {
@@ -180,26 +203,12 @@ func want[T any](raw []byte) error {
 	return nil
 }
 
-// joinPath turns components, leaf first and each ended by a NUL, into a path. A path whose head was cut begins with an
-// ellipsis; the name of a memory file stands as it is, without a slash.
-func joinPath(to, components []byte, flags event.Flags) []byte {
-	if flags&event.ExeMemfd != 0 {
-		return append(to, bytes.TrimRight(components, "\x00")...)
-	}
-	if flags&event.PathTruncated != 0 {
+// keepPath copies a path. One whose head was cut begins with an ellipsis.
+func keepPath(to, path []byte, cut bool) []byte {
+	if cut {
 		to = append(to, "..."...)
 	}
-	for end := len(components); end > 0; {
-		end-- // the NUL
-		start := bytes.LastIndexByte(components[:end], 0) + 1
-		to = append(to, '/')
-		to = append(to, components[start:end]...)
-		end = start
-	}
-	if len(to) == 0 {
-		to = append(to, '/')
-	}
-	return to
+	return append(to, path...)
 }
 
 func copyTask(to *event.Task, t *yaguraTaskInfo) {

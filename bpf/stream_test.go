@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +21,9 @@ func execRecord() []byte {
 	e.H = yaguraHeader{Boot: 5e9, CgroupId: 77, Start: 4e9, Pid: 100, Tid: 101, Uid: 1, Gid: 2, Kind: uint16(event.Exec), Cpu: 3}
 	e.Task.Pid, e.Task.Start, e.Task.NsMount = 100, 4e9, 9
 	copy(bytesIn(&e.Task.Comm), "true")
-	path, args := "true\x00bin\x00usr\x00", "true\x00a\x00"
-	e.PathLen, e.ArgsLen = uint32(len(path)), uint32(len(args))
-	return append(append(bytes.Clone(bytesIn(&e)), path...), args...)
+	path, args, cwd := "/usr/bin/true", "true\x00a\x00", "/root"
+	e.PathLen, e.ArgsLen, e.CwdLen, e.Syscall = uint32(len(path)), uint32(len(args)), uint32(len(cwd)), -1
+	return append(bytes.Clone(bytesIn(&e)), path+args+cwd...)
 }
 
 func cgroupRecord(kind event.Kind, path string) []byte {
@@ -38,10 +39,10 @@ func TestDecodeExec(t *testing.T) {
 	}
 	want := event.Event{
 		Kind: event.Exec, CPU: 3, PID: 100, TID: 101, UID: 1, GID: 2, Time: 1e18 + 5e9, Boot: 5e9, Start: 4e9, CgroupID: 77, Num: 1,
-		Path: []byte("/usr/bin/true"), Args: []byte("true\x00a\x00"),
+		Path: []byte("/usr/bin/true"), Args: []byte("true\x00a\x00"), Env: []byte{}, Cwd: []byte("/root"), Type: typeExecve,
 		Task: event.Task{PID: 100, Start: 4e9, Namespaces: event.Namespaces{Mount: 9}, Comm: [16]byte{'t', 'r', 'u', 'e'}},
 	}
-	if diff := cmp.Diff(want, *ev); diff != "" {
+	if diff := cmp.Diff(want, *ev, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("decode (-want +got):\n%s", diff)
 	}
 }
@@ -57,21 +58,19 @@ func TestDecodeControlGroup(t *testing.T) {
 	}
 }
 
-func TestJoinPath(t *testing.T) {
+func TestCutPathBeginsWithAnEllipsis(t *testing.T) {
 	for _, c := range []struct {
-		components string
-		flags      event.Flags
-		want       string
+		path string
+		cut  bool
+		want string
 	}{
-		{"", 0, "/"},
-		{"a\x00", 0, "/a"},
-		{"c\x00b\x00a\x00", 0, "/a/b/c"},
-		{"c\x00b\x00", event.PathTruncated, ".../b/c"},
-		{"memfd:x\x00", event.ExeMemfd, "memfd:x"},
-		{"odd\n\x00\xff\x00", 0, "/\xff/odd\n"},
+		{"/", false, "/"},
+		{"/a/b/c", false, "/a/b/c"},
+		{"/b/c", true, ".../b/c"},
+		{"memfd:x", false, "memfd:x"},
 	} {
-		if got := string(joinPath(nil, []byte(c.components), c.flags)); got != c.want {
-			t.Errorf("joinPath(%q, %b) = %q, want %q", c.components, c.flags, got, c.want)
+		if got := string(keepPath(nil, []byte(c.path), c.cut)); got != c.want {
+			t.Errorf("keepPath(%q, %v) = %q, want %q", c.path, c.cut, got, c.want)
 		}
 	}
 }
@@ -84,7 +83,7 @@ func TestDecodeTellsWhatIsWrong(t *testing.T) {
 	for want, raw := range map[string][]byte{
 		"want at least a header":                  execRecord()[:20],
 		"want at least":                           execRecord()[:sizeOf[yaguraHeader]()+8],
-		"arguments of 2147483648 bytes in a tail": long,
+		"arguments of 2147483648, environment of 0 and directory of 5 bytes in a tail of 25": long,
 		"unknown kind 99":                         unknown,
 	} {
 		d := decoder{}

@@ -4,6 +4,7 @@
 /* System calls: the one dispatcher on sys_exit, where the arguments still stand and the result is known. */
 #include "include/helpers.h"
 #include "include/socket.h"
+#include "include/calls.h"
 
 /* When the thread's call began, where latencies were asked for. */
 struct {
@@ -66,7 +67,8 @@ static __always_inline void count_syscall(struct task_struct *current, u32 sysca
 		count_error(slot, syscall, -ret);
 }
 
-static __always_inline void dispatch(struct task_struct *current, struct pt_regs *regs, long ret, u32 syscall)
+/* Ends with a tail call where a rule may match. */
+static __always_inline void dispatch(void *ctx, struct task_struct *current, struct pt_regs *regs, long ret, u32 syscall)
 {
 	if (count_syscalls)
 		count_syscall(current, syscall, ret);
@@ -74,6 +76,11 @@ static __always_inline void dispatch(struct task_struct *current, struct pt_regs
 		connect_returned(regs_arg0(regs), ret);
 	if (ret > 0)
 		count_socket_bytes(syscall, regs, ret);
+	if (!watch_calls)
+		return;
+	struct call_recipe *r = bpf_map_lookup_elem(&call_recipes, &syscall);
+	if (r && result_terms(r, ret))
+		bpf_tail_call(ctx, &call_programs, 0);
 }
 
 SEC("tp_btf/sys_exit")
@@ -81,7 +88,7 @@ int BPF_PROG(sys_exit, struct pt_regs *regs, long ret)
 {
 	struct task_struct *current = current_task();
 	if (!is_own_task(current))
-		dispatch(current, regs, ret, dense_syscall(current, regs_syscall(regs)));
+		dispatch(ctx, current, regs, ret, dense_syscall(current, regs_syscall(regs)));
 	return 0;
 }
 
@@ -141,6 +148,6 @@ int BPF_PROG(sys_exit_timed, struct pt_regs *regs, long ret)
 		return 0;
 	u32 syscall = dense_syscall(current, regs_syscall(regs));
 	count_latency(syscall);
-	dispatch(current, regs, ret, syscall);
+	dispatch(ctx, current, regs, ret, syscall);
 	return 0;
 }

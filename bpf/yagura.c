@@ -5,6 +5,7 @@
 #include "cgroup.bpf.c"
 #include "process.bpf.c"
 #include "syscalls.bpf.c"
+#include "calls.bpf.c"
 #include "tcp.bpf.c"
 #include "sched.bpf.c"
 #include "block.bpf.c"
@@ -18,5 +19,6 @@ const struct header *header_type __attribute__((unused));
 const struct fork_event *fork_event_type __attribute__((unused));
 const struct exec_event *exec_event_type __attribute__((unused));
 const struct exit_event *exit_event_type __attribute__((unused));
+const struct call_event *call_event_type __attribute__((unused));
 const struct cgroup_event *cgroup_event_type __attribute__((unused));
 const struct accept_queue *accept_queue_type __attribute__((unused));

@@ -41,6 +41,64 @@ type yaguraBlockKey struct {
 	Operation uint32
 }
 
+type yaguraCallEvent struct {
+	_              structs.HostLayout
+	H              yaguraHeader
+	Result         int64
+	Args           [6]uint64
+	Words          [4]uint64
+	CapPermitted   uint64
+	CapEffective   uint64
+	CapInheritable uint64
+	Inode          uint64
+	SuperMagic     uint64
+	Euid           uint32
+	Egid           uint32
+	LoginUid       uint32
+	Tty            uint32
+	Vtid           uint32
+	Ppid           uint32
+	Flags          uint32
+	Fd             int32
+	Device         uint32
+	Mode           uint32
+	FileFlags      uint32
+	Type           uint16
+	Family         uint16
+	SockType       uint16
+	Protocol       uint16
+	LocalPort      uint16
+	RemotePort     uint16
+	SockState      uint8
+	Reserved       [7]uint8
+	Local          [16]uint8
+	Remote         [16]uint8
+	Lengths        [8]uint32
+	Comm           [16]int8
+}
+
+type yaguraCallRecipe struct {
+	_         structs.HostLayout
+	Results   [3]uint32
+	Opens     [16]uint32
+	Families  [4]uint32
+	Anywhere  uint32
+	Wanted    uint32
+	Type      uint16
+	Fd        int8
+	Text0     int8
+	Text1     int8
+	Dir0      int8
+	Dir1      int8
+	OpenFlags int8
+	Data      int8
+	Address   int8
+	Words     int8
+	DataForm  uint8
+	WordBytes uint8
+	Reserved  [3]uint8
+}
+
 type yaguraCgroupEvent struct {
 	_       structs.HostLayout
 	H       yaguraHeader
@@ -66,11 +124,15 @@ type yaguraErrorKey struct {
 }
 
 type yaguraExecEvent struct {
-	_       structs.HostLayout
-	H       yaguraHeader
-	Task    yaguraTaskInfo
-	PathLen uint32
-	ArgsLen uint32
+	_        structs.HostLayout
+	H        yaguraHeader
+	Task     yaguraTaskInfo
+	PathLen  uint32
+	ArgsLen  uint32
+	EnvLen   uint32
+	CwdLen   uint32
+	Syscall  int32
+	Reserved uint32
 }
 
 type yaguraExitEvent struct {
@@ -122,7 +184,7 @@ type yaguraLog2Hist struct {
 
 type yaguraLosses struct {
 	_         structs.HostLayout
-	Events    [6]uint64
+	Events    [7]uint64
 	Slots     uint64
 	Cgroups   uint64
 	Errors    uint64
@@ -132,6 +194,22 @@ type yaguraLosses struct {
 	Block     uint64
 	Signals   uint64
 	Listeners uint64
+	Filtered  uint64
+}
+
+type yaguraPathName struct {
+	_        structs.HostLayout
+	Type     uint16
+	Reserved uint16
+	Name     [32]int8
+}
+
+type yaguraPathPrefix struct {
+	_        structs.HostLayout
+	Bits     uint32
+	Type     uint16
+	Reserved uint16
+	Path     [64]int8
 }
 
 type yaguraSignalKey struct {
@@ -211,6 +289,9 @@ const (
 	yaguraMapAcceptOverflows      = "accept_overflows"
 	yaguraMapBlockInflight        = "block_inflight"
 	yaguraMapBlockIo              = "block_io"
+	yaguraMapCallPrograms         = "call_programs"
+	yaguraMapCallRecipes          = "call_recipes"
+	yaguraMapCallScratch          = "call_scratch"
 	yaguraMapCgroupScratch        = "cgroup_scratch"
 	yaguraMapCgroupSlots          = "cgroup_slots"
 	yaguraMapConnectAttempts      = "connect_attempts"
@@ -229,6 +310,9 @@ const (
 	yaguraMapLost                 = "lost"
 	yaguraMapOwners               = "owners"
 	yaguraMapPacketDrops          = "packet_drops"
+	yaguraMapPathBuffer           = "path_buffer"
+	yaguraMapPathNames            = "path_names"
+	yaguraMapPathPrefixes         = "path_prefixes"
 	yaguraMapQueued               = "queued"
 	yaguraMapSlotGeneration       = "slot_generation"
 	yaguraMapSyscallCalls         = "syscall_calls"
@@ -238,6 +322,7 @@ const (
 	yaguraProgBlockCompleted      = "block_completed"
 	yaguraProgBlockInserted       = "block_inserted"
 	yaguraProgBlockIssued         = "block_issued"
+	yaguraProgCallExit            = "call_exit"
 	yaguraProgCgroupMkdir         = "cgroup_mkdir"
 	yaguraProgCgroupRmdir         = "cgroup_rmdir"
 	yaguraProgConnectExit         = "connect_exit"
@@ -269,6 +354,7 @@ const (
 	yaguraProgTcpState            = "tcp_state"
 	yaguraVarAcceptQueueType      = "accept_queue_type"
 	yaguraVarBlockHookHasQueue    = "block_hook_has_queue"
+	yaguraVarCallEventType        = "call_event_type"
 	yaguraVarCgroupEventType      = "cgroup_event_type"
 	yaguraVarCgroupHierarchy      = "cgroup_hierarchy"
 	yaguraVarCgroupOffset         = "cgroup_offset"
@@ -284,6 +370,7 @@ const (
 	yaguraVarSelfTgid             = "self_tgid"
 	yaguraVarSocketBytes          = "socket_bytes"
 	yaguraVarWakeBytes            = "wake_bytes"
+	yaguraVarWatchCalls           = "watch_calls"
 	yaguraVarWatchConnect         = "watch_connect"
 )
 
@@ -333,6 +420,7 @@ type yaguraProgramSpecs struct {
 	BlockCompleted      *ebpf.ProgramSpec `ebpf:"block_completed"`
 	BlockInserted       *ebpf.ProgramSpec `ebpf:"block_inserted"`
 	BlockIssued         *ebpf.ProgramSpec `ebpf:"block_issued"`
+	CallExit            *ebpf.ProgramSpec `ebpf:"call_exit"`
 	CgroupMkdir         *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
 	ConnectExit         *ebpf.ProgramSpec `ebpf:"connect_exit"`
@@ -371,6 +459,9 @@ type yaguraMapSpecs struct {
 	AcceptOverflows *ebpf.MapSpec `ebpf:"accept_overflows"`
 	BlockInflight   *ebpf.MapSpec `ebpf:"block_inflight"`
 	BlockIo         *ebpf.MapSpec `ebpf:"block_io"`
+	CallPrograms    *ebpf.MapSpec `ebpf:"call_programs"`
+	CallRecipes     *ebpf.MapSpec `ebpf:"call_recipes"`
+	CallScratch     *ebpf.MapSpec `ebpf:"call_scratch"`
 	CgroupScratch   *ebpf.MapSpec `ebpf:"cgroup_scratch"`
 	CgroupSlots     *ebpf.MapSpec `ebpf:"cgroup_slots"`
 	ConnectAttempts *ebpf.MapSpec `ebpf:"connect_attempts"`
@@ -389,6 +480,9 @@ type yaguraMapSpecs struct {
 	Lost            *ebpf.MapSpec `ebpf:"lost"`
 	Owners          *ebpf.MapSpec `ebpf:"owners"`
 	PacketDrops     *ebpf.MapSpec `ebpf:"packet_drops"`
+	PathBuffer      *ebpf.MapSpec `ebpf:"path_buffer"`
+	PathNames       *ebpf.MapSpec `ebpf:"path_names"`
+	PathPrefixes    *ebpf.MapSpec `ebpf:"path_prefixes"`
 	Queued          *ebpf.MapSpec `ebpf:"queued"`
 	SlotGeneration  *ebpf.MapSpec `ebpf:"slot_generation"`
 	SyscallCalls    *ebpf.MapSpec `ebpf:"syscall_calls"`
@@ -402,6 +496,7 @@ type yaguraMapSpecs struct {
 type yaguraVariableSpecs struct {
 	AcceptQueueType   *ebpf.VariableSpec `ebpf:"accept_queue_type"`
 	BlockHookHasQueue *ebpf.VariableSpec `ebpf:"block_hook_has_queue"`
+	CallEventType     *ebpf.VariableSpec `ebpf:"call_event_type"`
 	CgroupEventType   *ebpf.VariableSpec `ebpf:"cgroup_event_type"`
 	CgroupHierarchy   *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupOffset      *ebpf.VariableSpec `ebpf:"cgroup_offset"`
@@ -417,6 +512,7 @@ type yaguraVariableSpecs struct {
 	SelfTgid          *ebpf.VariableSpec `ebpf:"self_tgid"`
 	SocketBytes       *ebpf.VariableSpec `ebpf:"socket_bytes"`
 	WakeBytes         *ebpf.VariableSpec `ebpf:"wake_bytes"`
+	WatchCalls        *ebpf.VariableSpec `ebpf:"watch_calls"`
 	WatchConnect      *ebpf.VariableSpec `ebpf:"watch_connect"`
 }
 
@@ -443,6 +539,9 @@ type yaguraMaps struct {
 	AcceptOverflows *ebpf.Map `ebpf:"accept_overflows"`
 	BlockInflight   *ebpf.Map `ebpf:"block_inflight"`
 	BlockIo         *ebpf.Map `ebpf:"block_io"`
+	CallPrograms    *ebpf.Map `ebpf:"call_programs"`
+	CallRecipes     *ebpf.Map `ebpf:"call_recipes"`
+	CallScratch     *ebpf.Map `ebpf:"call_scratch"`
 	CgroupScratch   *ebpf.Map `ebpf:"cgroup_scratch"`
 	CgroupSlots     *ebpf.Map `ebpf:"cgroup_slots"`
 	ConnectAttempts *ebpf.Map `ebpf:"connect_attempts"`
@@ -461,6 +560,9 @@ type yaguraMaps struct {
 	Lost            *ebpf.Map `ebpf:"lost"`
 	Owners          *ebpf.Map `ebpf:"owners"`
 	PacketDrops     *ebpf.Map `ebpf:"packet_drops"`
+	PathBuffer      *ebpf.Map `ebpf:"path_buffer"`
+	PathNames       *ebpf.Map `ebpf:"path_names"`
+	PathPrefixes    *ebpf.Map `ebpf:"path_prefixes"`
 	Queued          *ebpf.Map `ebpf:"queued"`
 	SlotGeneration  *ebpf.Map `ebpf:"slot_generation"`
 	SyscallCalls    *ebpf.Map `ebpf:"syscall_calls"`
@@ -473,6 +575,9 @@ func (m *yaguraMaps) Close() error {
 		m.AcceptOverflows,
 		m.BlockInflight,
 		m.BlockIo,
+		m.CallPrograms,
+		m.CallRecipes,
+		m.CallScratch,
 		m.CgroupScratch,
 		m.CgroupSlots,
 		m.ConnectAttempts,
@@ -491,6 +596,9 @@ func (m *yaguraMaps) Close() error {
 		m.Lost,
 		m.Owners,
 		m.PacketDrops,
+		m.PathBuffer,
+		m.PathNames,
+		m.PathPrefixes,
 		m.Queued,
 		m.SlotGeneration,
 		m.SyscallCalls,
@@ -505,6 +613,7 @@ func (m *yaguraMaps) Close() error {
 type yaguraVariables struct {
 	AcceptQueueType   *ebpf.Variable `ebpf:"accept_queue_type"`
 	BlockHookHasQueue *ebpf.Variable `ebpf:"block_hook_has_queue"`
+	CallEventType     *ebpf.Variable `ebpf:"call_event_type"`
 	CgroupEventType   *ebpf.Variable `ebpf:"cgroup_event_type"`
 	CgroupHierarchy   *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupOffset      *ebpf.Variable `ebpf:"cgroup_offset"`
@@ -520,6 +629,7 @@ type yaguraVariables struct {
 	SelfTgid          *ebpf.Variable `ebpf:"self_tgid"`
 	SocketBytes       *ebpf.Variable `ebpf:"socket_bytes"`
 	WakeBytes         *ebpf.Variable `ebpf:"wake_bytes"`
+	WatchCalls        *ebpf.Variable `ebpf:"watch_calls"`
 	WatchConnect      *ebpf.Variable `ebpf:"watch_connect"`
 }
 
@@ -531,6 +641,7 @@ type yaguraPrograms struct {
 	BlockCompleted      *ebpf.Program `ebpf:"block_completed"`
 	BlockInserted       *ebpf.Program `ebpf:"block_inserted"`
 	BlockIssued         *ebpf.Program `ebpf:"block_issued"`
+	CallExit            *ebpf.Program `ebpf:"call_exit"`
 	CgroupMkdir         *ebpf.Program `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.Program `ebpf:"cgroup_rmdir"`
 	ConnectExit         *ebpf.Program `ebpf:"connect_exit"`
@@ -568,6 +679,7 @@ func (p *yaguraPrograms) Close() error {
 		p.BlockCompleted,
 		p.BlockInserted,
 		p.BlockIssued,
+		p.CallExit,
 		p.CgroupMkdir,
 		p.CgroupRmdir,
 		p.ConnectExit,

@@ -19,7 +19,8 @@ enum event_kind {
 	EVENT_EXIT = 3,
 	EVENT_CGROUP_MAKE = 4,
 	EVENT_CGROUP_REMOVE = 5,
-	EVENT_KINDS = 6,
+	EVENT_SYSCALL = 6,
+	EVENT_KINDS = 7,
 };
 
 /* The bits are event.Flags'. */
@@ -63,11 +64,14 @@ struct fork_event {
 	struct task_info task;
 };
 
-/* Followed by path_len bytes of path components, leaf first, each ended by a NUL, then args_len bytes of arguments. */
+/* Followed by path_len bytes of path components, leaf first, each ended by a NUL, then args_len bytes of arguments,
+ * env_len bytes of environment and cwd_len bytes of the working directory. */
 struct exec_event {
 	struct header h;
 	struct task_info task;
-	u32 path_len, args_len;
+	u32 path_len, args_len, env_len, cwd_len;
+	s32 syscall; /* number of the call that did it, -1 if it is not known */
+	u32 reserved;
 };
 
 struct exit_event {
@@ -80,6 +84,98 @@ struct cgroup_event {
 	struct header h;
 	u64 id, parent;
 	u32 slot, path_len;
+};
+
+/* ---- system calls that a rule may match ---- */
+
+#define ENV_MAX_BYTES 4096
+#define CALL_DATA_BYTES 128 /* of what was read or written */
+#define ADDRESS_BYTES 128   /* of a socket address: sizeof(struct sockaddr_storage) */
+#define PATH_KEY_BYTES 64   /* of a path that a prefix is looked for in */
+#define NAME_KEY_BYTES 32   /* of a path's last component */
+#define CLEAN_BYTES 240     /* of a path that is looked through for components like . and .. */
+
+/* The sections that follow a call_event, in this order. */
+enum call_section {
+	SECTION_TEXT0,   /* with its NUL */
+	SECTION_TEXT1,
+	SECTION_UNIX,    /* name of a unix socket: what struct sockaddr_un holds */
+	SECTION_FILE,    /* path of the descriptor's file */
+	SECTION_DIR0,    /* where text 0 starts if it is relative */
+	SECTION_DIR1,
+	SECTION_ADDRESS, /* struct sockaddr */
+	SECTION_DATA,
+	SECTIONS,
+};
+
+/* Two bits for each text, and two more. */
+enum call_flags {
+	CALL_FAULT0 = 1 << 0,
+	CALL_FAULT1 = 1 << 1,
+	CALL_CUT0 = 1 << 2,
+	CALL_CUT1 = 1 << 3,
+	CALL_FILE_CUT = 1 << 4,
+	CALL_DIR_CUT0 = 1 << 5,
+	CALL_DIR_CUT1 = 1 << 6,
+	CALL_CREATED = 1 << 7,   /* the file was made by this open */
+	CALL_FD_UPPER = 1 << 8,  /* it lies on the upper layer of an overlay */
+	CALL_FD_LOWER = 1 << 9,
+	CALL_UNSTABLE = 1 << 10, /* a text was another one when the call began */
+	CALL_RING = 1 << 11,     /* an operation of io_uring */
+	CALL_SERVER = 1 << 12,   /* the socket was accepted, or listens */
+	CALL_CLIENT = 1 << 13,   /* the socket has connected */
+	CALL_COMPAT = 1 << 14,
+};
+
+struct call_event {
+	struct header h;
+	s64 result;
+	u64 args[6];
+	u64 words[4];
+	u64 cap_permitted, cap_effective, cap_inheritable;
+	u64 inode;
+	u64 super_magic;
+	u32 euid, egid, login_uid, tty, vtid, ppid;
+	u32 flags;
+	s32 fd; /* -1: none */
+	u32 device, mode, file_flags;
+	u16 type; /* event.Type */
+	u16 family, sock_type, protocol, local_port, remote_port; /* ports in host order */
+	u8 sock_state, reserved[7];
+	u8 local[16], remote[16];
+	u32 lengths[SECTIONS];
+	char comm[16];
+};
+
+/* Where an argument stands that is none of 0 to 5. */
+enum call_source { FROM_RESULT = -1, FROM_NOTHING = -2, FROM_CWD = -3, FROM_WORDS = -4, FROM_CREAT = -5 };
+
+enum data_form { DATA_NONE, DATA_BY_RESULT, DATA_BY_LENGTH, DATA_VECTOR, DATA_MESSAGE };
+
+/* What to read of a call and which of its calls rules can match. A rule's condition is a sum of terms, of which the
+ * kernel knows up to 32 a call by their bits: what cannot satisfy any stays here. */
+struct call_recipe {
+	u32 results[3];  /* terms that allow an error, zero, and more */
+	u32 opens[16];   /* by what open was asked: read 1, write 2, execute 4, created 8 */
+	u32 families[4]; /* by the socket's: another one or none, unix, inet, inet6 */
+	u32 anywhere;    /* terms that want no path */
+	u32 wanted;      /* all terms; 0: nobody asks for this call */
+	u16 type;
+	s8 fd, text0, text1, dir0, dir1;
+	s8 open_flags;   /* argument that holds them */
+	s8 data, address, words;
+	u8 data_form, word_bytes, reserved[3];
+};
+
+struct path_prefix {
+	u32 bits; /* of what follows */
+	u16 type, reserved;
+	char path[PATH_KEY_BYTES];
+};
+
+struct path_name {
+	u16 type, reserved;
+	char name[NAME_KEY_BYTES];
 };
 
 /* ---- counters, read from maps ---- */
@@ -198,6 +294,7 @@ struct losses {
 	u64 block;               /* block_inflight or block_io is full */
 	u64 signals;             /* fatal_signals is full */
 	u64 listeners;           /* listen_sockets or accept_overflows is full */
+	u64 filtered;            /* no loss: calls of a wanted type that no rule can match */
 };
 
 #pragma clang diagnostic pop

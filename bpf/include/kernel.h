@@ -15,6 +15,7 @@
 #define SIGNAL_GROUP_EXIT 0x4
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
@@ -23,12 +24,21 @@
 #define MSG_PEEK 0x2
 #define MSG_ERRQUEUE 0x2000
 #define SHUTDOWN_MASK 3
+#define AT_FDCWD (-100)
+#define O_ACCMODE 3
+#define O_RDONLY 0
+#define O_WRONLY 1
+#define O_RDWR 2
+#define O_CREAT 0100
+#define O_TRUNC 01000
+#define O_TMPFILE_BIT 020000000
+#define FMODE_CREATED (1u << 20)
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define INVALID_ID 0xffffffff
 enum { PIDTYPE_PGID = 2, PIDTYPE_SID = 3 };
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10 };
 
-enum bpf_func_id___x { BPF_FUNC_get_current_task_btf___x = 42 };
+enum bpf_func_id___x { BPF_FUNC_get_current_task_btf___x = 42, BPF_FUNC_task_pt_regs___x = 43 };
 #define has_current_task_btf() /* 3ca1032ab7ab, 5.11 */ \
 	bpf_core_enum_value_exists(enum bpf_func_id___x, BPF_FUNC_get_current_task_btf___x)
 
@@ -123,8 +133,11 @@ static __always_inline struct gendisk *request_disk(struct request *rq)
 #define regs_arg2(regs) ((regs)->dx)
 #define regs_arg1(regs) ((regs)->si)
 #define regs_arg3(regs) ((regs)->r10)
+#define regs_arg4(regs) ((regs)->r8)
+#define regs_arg5(regs) ((regs)->r9)
 #define follow_compat(task) ((task)->thread_info.status & TS_COMPAT)
 #define read_compat(task) (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+#define SYS_EXECVE 59
 #define SYS_EXIT 60
 #define SYS_EXIT_GROUP 231
 #define SYS_RT_SIGRETURN 15
@@ -150,8 +163,11 @@ static __always_inline struct gendisk *request_disk(struct request *rq)
 #define regs_arg2(regs) ((regs)->regs[2])
 #define regs_arg1(regs) ((regs)->regs[1])
 #define regs_arg3(regs) ((regs)->regs[3])
+#define regs_arg4(regs) ((regs)->regs[4])
+#define regs_arg5(regs) ((regs)->regs[5])
 #define follow_compat(task) ((task)->thread_info.flags & (1ul << TIF_32BIT))
 #define read_compat(task) (BPF_CORE_READ(task, thread_info.flags) & (1ul << TIF_32BIT))
+#define SYS_EXECVE 221
 #define SYS_EXIT 93
 #define SYS_EXIT_GROUP 94
 #define SYS_RT_SIGRETURN 139
@@ -179,6 +195,15 @@ static __always_inline struct task_struct *current_task(void)
 	if (has_current_task_btf())
 		return current_task_btf();
 	return current_task_raw();
+}
+
+/* The number of the call that the current task is in; -1 where the kernel does not say (dd6e10fbd9fb, 5.15). */
+static __always_inline s32 executing_call(void)
+{
+	if (!bpf_core_enum_value_exists(enum bpf_func_id___x, BPF_FUNC_task_pt_regs___x))
+		return -1;
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(current_task_btf());
+	return regs_syscall(regs);
 }
 
 /* Whether the call that is ending came by the 32-bit gate. */

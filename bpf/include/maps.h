@@ -20,6 +20,7 @@ const volatile bool drop_hook_has_reason = true;  /* kfree_skb(skb, location, re
 /* What sys_exit has to do besides. */
 const volatile bool count_syscalls = true;
 const volatile bool watch_connect = true; /* connects that fail before a SYN leaves */
+const volatile bool watch_calls = false;  /* rules ask for system calls */
 const volatile bool socket_bytes = false; /* this kernel has no sock_send_length */
 
 /* Dense number of a 32-bit system call. */

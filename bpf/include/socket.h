@@ -112,7 +112,7 @@ static __always_inline struct sock *file_to_sock(struct file *file)
 }
 
 /* Walks the current task's own table, so dup, fork, SCM_RIGHTS and sockets older than the agent are all the same. */
-static __always_inline struct sock *fd_to_sock(u32 fd)
+static __always_inline struct file *fd_to_file(u32 fd)
 {
 	struct task_struct *task = current_task_raw();
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
@@ -121,6 +121,13 @@ static __always_inline struct sock *fd_to_sock(u32 fd)
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	return file;
+}
+
+static __always_inline struct sock *fd_to_sock(u32 fd)
+{
+	struct file *file = fd_to_file(fd);
+
 	return file ? file_to_sock(file) : NULL;
 }
 

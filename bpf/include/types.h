@@ -31,9 +31,11 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
@@ -53,7 +55,7 @@ enum {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long di, si, dx, r10, r8, r9, orig_ax, ax;
+	unsigned long bp, bx, r10, r9, r8, ax, cx, dx, si, di, orig_ax;
 };
 struct thread_info {
 	u32 status;
@@ -169,6 +171,12 @@ struct signal_struct {
 };
 
 struct qstr {
+	union {
+		struct {
+			u32 hash, len;
+		};
+		u64 hash_len;
+	};
 	const unsigned char *name;
 };
 struct inode;
@@ -204,6 +212,7 @@ struct inode {
 	unsigned long i_ino;
 };
 struct file {
+	unsigned int f_flags, f_mode;
 	struct path f_path;
 	struct inode *f_inode;
 	void *private_data;
@@ -216,10 +225,10 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 struct fs_struct {
-	struct path root;
+	struct path root, pwd;
 };
 struct mm_struct {
-	unsigned long arg_start, arg_end;
+	unsigned long arg_start, arg_end, env_start, env_end;
 	struct file *exe_file;
 };
 struct linux_binprm {
@@ -248,7 +257,13 @@ struct task_struct {
 typedef struct {
 	struct net *net;
 } possible_net_t;
+struct in6_addr {
+	u8 bytes[16];
+};
 struct sock_common {
+	__be32 skc_daddr, skc_rcv_saddr;
+	__be16 skc_dport;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 	u16 skc_num, skc_family;
 	u8 skc_state;
 	possible_net_t skc_net;
@@ -260,6 +275,14 @@ struct sock {
 	int sk_err;
 	u32 sk_ack_backlog, sk_max_ack_backlog;
 	atomic_t sk_drops;
+};
+struct unix_address {
+	int len;
+	char name[1];
+};
+struct unix_sock {
+	struct unix_address *addr;
+	struct sock *peer;
 };
 struct tcp_sock {
 	u32 srtt_us;

@@ -75,14 +75,16 @@ const (
 
 // A Descriptor is an open file, as the kernel knows it at the moment of the event.
 type Descriptor struct {
-	Num   int32
-	Type  DescriptorType
-	Layer Flags  // ExeUpperLayer or ExeLowerLayer, where it lies on an overlay file system
-	Dev   uint32 // of its file system, as the kernel numbers it: major << 20 | minor
-	Inode uint64
-	Mode  uint32 // of its inode: type and permissions
-	Flags uint32 // it was opened with: O_RDWR and so on
-	Name  []byte // path, as the kernel resolves it from the task's root; pipe:[…] and the like; path of a unix socket
+	Num       int32
+	Type      DescriptorType
+	Layer     Flags  // ExeUpperLayer or ExeLowerLayer, where it lies on an overlay file system
+	Dev       uint32 // of its file system, as the kernel numbers it: major << 20 | minor
+	Inode     uint64
+	Mode      uint32 // of its inode: type and permissions
+	Flags     uint32 // it was opened with: O_RDWR and so on
+	Created   bool   // this event made the file
+	Truncated bool   // Name is the tail of a longer path
+	Name      []byte // path, as the kernel resolves it from the task's root; pipe:[…] and the like; path of a unix socket
 
 	// Of sockets.
 	Family, SockType, Protocol uint16

@@ -11,7 +11,6 @@ type TypeInfo struct {
 	Name     string // evt.type
 	Category string // evt.category
 	Params   []Param
-	State    string // why an agent may need it without a rule: "" for most
 }
 
 // ParamKind says how a parameter is read and written.

@@ -1,0 +1,162 @@
+package event
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var typesByName = nameTypes()
+
+// nameTypes completes Types with the generic system calls, and indexes it.
+func nameTypes() map[string]Type {
+	known := make(map[string]Type, len(Types))
+	for i, t := range Types {
+		if t.Name != "" {
+			known[t.Name] = Type(i)
+		}
+	}
+	for _, name := range strings.Fields(generic) {
+		if _, ok := known[name]; ok {
+			continue
+		}
+		known[name] = Type(len(Types))
+		Types = append(Types, TypeInfo{Name: name, Category: catOther})
+	}
+	return known
+}
+
+// TypeNamed returns the type that rules call by a name.
+func TypeNamed(name string) (Type, bool) {
+	t, ok := typesByName[name]
+	return t, ok
+}
+
+// String returns what rules call the type; nothing for TypeNone.
+func (t Type) String() string { return t.Info().Name }
+
+// Info returns the type's row; a number that is none has TypeNone's.
+func (t Type) Info() *TypeInfo {
+	if int(t) >= len(Types) {
+		return &Types[TypeNone]
+	}
+	return &Types[t]
+}
+
+// Param returns a parameter by its name, and its number.
+func (i *TypeInfo) Param(name string) (*Param, int) {
+	for n := range i.Params {
+		if i.Params[n].Name == name {
+			return &i.Params[n], n
+		}
+	}
+	return nil, -1
+}
+
+// Opens says that calls of this type end in a new descriptor of the file that they name.
+func (t Type) Opens() bool {
+	switch t {
+	case typeOpen, typeOpenat, typeOpenat2, typeCreat, typeOpenByHandle:
+		return true
+	}
+	return false
+}
+
+var (
+	typeOpen         = typesByName["open"]
+	typeOpenat       = typesByName["openat"]
+	typeOpenat2      = typesByName["openat2"]
+	typeCreat        = typesByName["creat"]
+	typeOpenByHandle = typesByName["open_by_handle_at"]
+)
+
+// ErrorName returns the name of the error that a result stands for: SUCCESS if it is none, the negative number if it has
+// no name.
+func ErrorName(result int64) string {
+	if result >= 0 {
+		return "SUCCESS"
+	}
+	if name, ok := errorNames[-result]; ok {
+		return name
+	}
+	return strconv.FormatInt(result, 10)
+}
+
+// ErrorNamed returns the negative result that an error's name stands for.
+func ErrorNamed(name string) (int64, bool) {
+	for n, known := range errorNames {
+		if known == name {
+			return -n, true
+		}
+	}
+	return 0, false
+}
+
+// AppendCapabilities appends the names of a capability set, separated by blanks, in the order of their bits.
+func AppendCapabilities(to []byte, set uint64) []byte {
+	for i, name := range capabilities {
+		if set&(1<<i) == 0 {
+			continue
+		}
+		if len(to) > 0 {
+			to = append(to, ' ')
+		}
+		to = append(to, name...)
+	}
+	return to
+}
+
+// Capability returns the bit of a capability by its name.
+func Capability(name string) (uint64, bool) {
+	if i := slices.Index(capabilities[:], name); i >= 0 {
+		return 1 << i, true
+	}
+	return 0, false
+}
+
+// SignalName returns the name of a signal; nothing if it has none.
+func SignalName(n uint64) string {
+	for _, s := range signalNames {
+		if s.Value == n {
+			return s.Name
+		}
+	}
+	return ""
+}
+
+// AppendNames appends the names of a value: of Bits all that are set, joined by |, of an Enum the one.
+func (p *Param) AppendNames(to []byte, kind ParamKind, value uint64) []byte {
+	begin := len(to)
+	for _, n := range p.Names {
+		if kind == Enum {
+			if n.Value == value {
+				return append(to, n.Name...)
+			}
+			continue
+		}
+		mask := n.Mask
+		if mask == 0 {
+			mask = n.Value
+		}
+		if value&mask != n.Value {
+			continue
+		}
+		if len(to) > begin {
+			to = append(to, '|')
+		}
+		to = append(to, n.Name...)
+	}
+	return to
+}
+
+// Value returns the value of names as AppendNames writes them.
+func (p *Param) Value(names string) (value uint64, ok bool) {
+	for name := range strings.SplitSeq(names, "|") {
+		i := slices.IndexFunc(p.Names, func(n Name) bool { return n.Name == name })
+		if i < 0 {
+			return 0, false
+		}
+		value |= p.Names[i].Value
+	}
+	return value, true
+}
