@@ -194,10 +194,8 @@ func combine[V, C any](c *Check, items []*Literal, parse func(*Literal) (C, erro
 
 func (v *value[T]) textCheck(c *Check, items []*Literal, test func(string) bool) func(*T) bool {
 	if v.eachText != nil {
-		return func(t *T) (found bool) {
-			v.eachText(t, func(s string) bool { found = test(s); return !found })
-			return found
-		}
+		stop := func(s string) bool { return !test(s) }
+		return func(t *T) bool { return !v.eachText(t, stop) }
 	}
 	read := v.text
 	if len(items) == 1 && c.Modifier == "" { // the most usual, without a second call
@@ -218,10 +216,8 @@ func (v *value[T]) textCheck(c *Check, items []*Literal, test func(string) bool)
 
 func (v *value[T]) intCheck(test func(int64) bool) func(*T) bool {
 	if v.eachInt != nil {
-		return func(t *T) (found bool) {
-			v.eachInt(t, func(n int64) bool { found = test(n); return !found })
-			return found
-		}
+		stop := func(n int64) bool { return !test(n) }
+		return func(t *T) bool { return !v.eachInt(t, stop) }
 	}
 	return func(t *T) bool { n, ok := v.int_(t); return ok && test(n) }
 }
@@ -238,10 +234,8 @@ func (v *value[T]) uintCheck(c *Check, test func(uint64) bool) func(*T) bool {
 			return any && every
 		}
 	}
-	return func(t *T) (found bool) {
-		v.eachUint(t, func(n uint64) bool { found = test(n); return !found })
-		return found
-	}
+	stop := func(n uint64) bool { return !test(n) }
+	return func(t *T) bool { return !v.eachUint(t, stop) }
 }
 
 func (v *value[T]) addrCheck(c *Check, test func(netip.Addr) bool) func(*T) bool {
@@ -255,10 +249,8 @@ func (v *value[T]) addrCheck(c *Check, test func(netip.Addr) bool) func(*T) bool
 			return any && every
 		}
 	}
-	return func(t *T) (found bool) {
-		v.eachAddr(t, func(a netip.Addr) bool { found = test(a.Unmap()); return !found })
-		return found
-	}
+	stop := func(a netip.Addr) bool { return !test(a.Unmap()) }
+	return func(t *T) bool { return !v.eachAddr(t, stop) }
 }
 
 // compareList compares a field of several values: all must be in the set, or any intersect it.
@@ -286,30 +278,23 @@ func (l *Language[T]) compareList(c *Check, v *value[T]) (func(*T) bool, error) 
 			return any && every
 		}, nil
 	}
-	return func(t *T) (found bool) {
-		each(t, func(s string) bool { found = contains(t, s); return !found })
-		return found
-	}, nil
+	return func(t *T) bool { return !each(t, func(s string) bool { return !contains(t, s) }) }, nil
 }
 
 // texts calls each value as text.
-func (v *value[T]) texts() func(*T, func(string) bool) {
+func (v *value[T]) texts() func(*T, func(string) bool) bool {
 	if v.eachText != nil {
 		return v.eachText
 	}
-	return func(t *T, yield func(string) bool) {
-		if text, ok := v.appendTo(t, nil); ok {
-			yield(string(text))
-		}
+	return func(t *T, yield func(string) bool) bool {
+		text, ok := v.appendTo(t, nil)
+		return !ok || yield(string(text))
 	}
 }
 
 func (v *value[T]) containsText() func(t *T, s string) bool {
 	each := v.texts()
-	return func(t *T, s string) (found bool) {
-		each(t, func(own string) bool { found = own == s; return !found })
-		return found
-	}
+	return func(t *T, s string) bool { return !each(t, func(own string) bool { return own != s }) }
 }
 
 // compareHost compares an address with those that the names of hosts have now.
@@ -422,14 +407,12 @@ func (l *Language[T]) compareManyValues(c *Check, v, right *value[T]) (func(*T) 
 	}
 	left, others := v.texts(), right.texts()
 	every := c.Modifier == "allof"
-	return func(t *T) (found bool) {
-		left(t, func(a string) bool {
+	return func(t *T) bool {
+		return !left(t, func(a string) bool {
 			any, matched := false, false
 			others(t, func(b string) bool { any = true; matched = test(a, b); return matched == every })
-			found = any && matched
-			return !found
+			return !any || !matched
 		})
-		return found
 	}, nil
 }
 

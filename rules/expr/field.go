@@ -63,6 +63,8 @@ const (
 // A Field is one name that a condition or an output may use, and how to read it from a T. Exactly one of the readers is
 // set, that of its Kind; false means the field is absent, and then every comparison is false.
 //
+// Readers of several values call yield with each until it returns false, and return whether it never did.
+//
 // Strings and bytes may share the memory of what T came from: they are valid until T is reused. Readers do not allocate
 // where a miss must not.
 type Field[T any] struct {
@@ -73,15 +75,15 @@ type Field[T any] struct {
 	Flags Flags
 	Check func(Argument) error // refuses arguments that make no sense; nil accepts all
 
-	Text  func(t *T, arg Argument) (string, bool)               // String, Path
-	Bytes func(t *T, arg Argument) ([]byte, bool)               // Bytes
-	Bool  func(t *T, arg Argument) (bool, bool)                 // Bool
-	Int   func(t *T, arg Argument) (int64, bool)                // Int16 to Int64
-	Uint  func(t *T, arg Argument) (uint64, bool)               // Uint8 to Uint64, Port, RelativeTime, AbsoluteTime
-	Float func(t *T, arg Argument) (float64, bool)              // Double
-	Addr  func(t *T, arg Argument) (netip.Addr, bool)           // IPAddr, IPNet
-	Texts func(t *T, arg Argument, yield func(string) bool)     // List or AnyOf of strings
-	Ints  func(t *T, arg Argument, yield func(int64) bool)      // List or AnyOf of numbers
-	Uints func(t *T, arg Argument, yield func(uint64) bool)     // List or AnyOf, TwoSided of ports
-	Addrs func(t *T, arg Argument, yield func(netip.Addr) bool) // List or TwoSided of addresses
+	Text  func(t *T, arg Argument) (string, bool)                    // String, Path
+	Bytes func(t *T, arg Argument) ([]byte, bool)                    // Bytes
+	Bool  func(t *T, arg Argument) (bool, bool)                      // Bool
+	Int   func(t *T, arg Argument) (int64, bool)                     // Int16 to Int64
+	Uint  func(t *T, arg Argument) (uint64, bool)                    // Uint8 to Uint64, Port, RelativeTime, AbsoluteTime
+	Float func(t *T, arg Argument) (float64, bool)                   // Double
+	Addr  func(t *T, arg Argument) (netip.Addr, bool)                // IPAddr, IPNet
+	Texts func(t *T, arg Argument, yield func(string) bool) bool     // List or AnyOf of strings
+	Ints  func(t *T, arg Argument, yield func(int64) bool) bool      // List or AnyOf of numbers
+	Uints func(t *T, arg Argument, yield func(uint64) bool) bool     // List or AnyOf, TwoSided of ports
+	Addrs func(t *T, arg Argument, yield func(netip.Addr) bool) bool // List or TwoSided of addresses
 }

@@ -62,7 +62,9 @@ func mapText[T any](t *Transformer, args []*value[T], f func(string) string) (*v
 	}
 	out := &value[T]{name: t.Name + "()", kind: v.kind, many: v.many, flags: v.flags & (ListValued | AnyOf)}
 	if v.many {
-		out.eachText = func(t *T, yield func(string) bool) { v.eachText(t, func(s string) bool { return yield(f(s)) }) }
+		out.eachText = func(t *T, yield func(string) bool) bool {
+			return v.eachText(t, func(s string) bool { return yield(f(s)) })
+		}
 		return out, nil
 	}
 	out.text = func(t *T) (string, bool) {
@@ -184,10 +186,10 @@ func option[T any](t *Transformer, args []*value[T]) (*value[T], error) {
 	if t.HasArg && len(t.Arg) != 1 {
 		return nil, wrong(t, "getopt[%s]: want one letter", t.Arg)
 	}
-	return &value[T]{name: "getopt()", kind: String, many: true, flags: ListValued, eachText: func(rec *T, yield func(string) bool) {
+	return &value[T]{name: "getopt()", kind: String, many: true, flags: ListValued, eachText: func(rec *T, yield func(string) bool) bool {
 		var all []string
 		list.eachText(rec, func(s string) bool { all = append(all, s); return true })
-		getopt(all, letters.Text, func(c byte, value string) bool {
+		return getopt(all, letters.Text, func(c byte, value string) bool {
 			if !t.HasArg {
 				return yield(string(c))
 			}
@@ -196,11 +198,11 @@ func option[T any](t *Transformer, args []*value[T]) (*value[T], error) {
 	}}, nil
 }
 
-func getopt(args []string, letters string, yield func(c byte, value string) bool) {
+func getopt(args []string, letters string, yield func(c byte, value string) bool) bool {
 	for i := 0; i < len(args); i++ {
 		arg := args[i]
 		if arg == "--" {
-			return
+			return true
 		}
 		if len(arg) < 2 || arg[0] != '-' || arg[1] == '-' {
 			continue
@@ -212,7 +214,7 @@ func getopt(args []string, letters string, yield func(c byte, value string) bool
 			}
 			if at+1 >= len(letters) || letters[at+1] != ':' {
 				if !yield(arg[j], "") {
-					return
+					return false
 				}
 				continue
 			}
@@ -222,9 +224,10 @@ func getopt(args []string, letters string, yield func(c byte, value string) bool
 				value = args[i]
 			}
 			if !yield(arg[j], value) {
-				return
+				return false
 			}
 			break
 		}
 	}
+	return true
 }

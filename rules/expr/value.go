@@ -61,10 +61,10 @@ type value[T any] struct {
 	float func(*T) (float64, bool)
 	addr  func(*T) (netip.Addr, bool)
 
-	eachText func(*T, func(string) bool)
-	eachInt  func(*T, func(int64) bool)
-	eachUint func(*T, func(uint64) bool)
-	eachAddr func(*T, func(netip.Addr) bool)
+	eachText func(*T, func(string) bool) bool
+	eachInt  func(*T, func(int64) bool) bool
+	eachUint func(*T, func(uint64) bool) bool
+	eachAddr func(*T, func(netip.Addr) bool) bool
 }
 
 // operand makes a field or a transformer ready.
@@ -79,12 +79,13 @@ func (l *Language[T]) operand(o Operand) (*value[T], error) {
 		return &value[T]{name: text, kind: String, text: func(*T) (string, bool) { return text, true }}, nil
 	case *List:
 		all := literals(o)
-		return &value[T]{name: PrintOperand(o), kind: String, many: true, flags: ListValued, eachText: func(_ *T, yield func(string) bool) {
+		return &value[T]{name: PrintOperand(o), kind: String, many: true, flags: ListValued, eachText: func(_ *T, yield func(string) bool) bool {
 			for _, v := range all {
 				if !yield(v.Text) {
-					return
+					return false
 				}
 			}
+			return true
 		}}, nil
 	}
 	return nil, wrong(o, "%s cannot be read", PrintOperand(o))
@@ -125,13 +126,13 @@ func (l *Language[T]) fieldValue(ref *FieldRef) (*value[T], error) {
 func (v *value[T]) readMany(f *Field[T], arg Argument) {
 	switch {
 	case f.Texts != nil:
-		v.eachText = func(t *T, yield func(string) bool) { f.Texts(t, arg, yield) }
+		v.eachText = func(t *T, yield func(string) bool) bool { return f.Texts(t, arg, yield) }
 	case f.Ints != nil:
-		v.eachInt = func(t *T, yield func(int64) bool) { f.Ints(t, arg, yield) }
+		v.eachInt = func(t *T, yield func(int64) bool) bool { return f.Ints(t, arg, yield) }
 	case f.Uints != nil:
-		v.eachUint = func(t *T, yield func(uint64) bool) { f.Uints(t, arg, yield) }
+		v.eachUint = func(t *T, yield func(uint64) bool) bool { return f.Uints(t, arg, yield) }
 	case f.Addrs != nil:
-		v.eachAddr = func(t *T, yield func(netip.Addr) bool) { f.Addrs(t, arg, yield) }
+		v.eachAddr = func(t *T, yield func(netip.Addr) bool) bool { return f.Addrs(t, arg, yield) }
 	}
 }
 
@@ -139,16 +140,13 @@ func (v *value[T]) readMany(f *Field[T], arg Argument) {
 func (v *value[T]) exists() func(*T) bool {
 	switch {
 	case v.eachText != nil:
-		return func(t *T) (found bool) { v.eachText(t, func(string) bool { found = true; return false }); return }
+		return func(t *T) bool { return !v.eachText(t, func(string) bool { return false }) }
 	case v.eachInt != nil:
-		return func(t *T) (found bool) { v.eachInt(t, func(int64) bool { found = true; return false }); return }
+		return func(t *T) bool { return !v.eachInt(t, func(int64) bool { return false }) }
 	case v.eachUint != nil:
-		return func(t *T) (found bool) { v.eachUint(t, func(uint64) bool { found = true; return false }); return }
+		return func(t *T) bool { return !v.eachUint(t, func(uint64) bool { return false }) }
 	case v.eachAddr != nil:
-		return func(t *T) (found bool) {
-			v.eachAddr(t, func(netip.Addr) bool { found = true; return false })
-			return
-		}
+		return func(t *T) bool { return !v.eachAddr(t, func(netip.Addr) bool { return false }) }
 	case v.text != nil:
 		return func(t *T) bool { _, ok := v.text(t); return ok }
 	case v.bytes != nil:
