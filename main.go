@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/oklog/run"
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/yagura-io/yagura/exporter/node"
 	"github.com/yagura-io/yagura/integrations/containers"
 	"github.com/yagura-io/yagura/promql"
+	"github.com/yagura-io/yagura/rules"
 	"github.com/yagura-io/yagura/rules/event"
 )
 
@@ -36,11 +36,14 @@ type config struct {
 	Processes       host.Config       `yaml:"processes"`
 	Containers      containers.Config `yaml:"containers"`
 	Store           promql.Config     `yaml:"store"`
+	Rules           rules.Config      `yaml:"rules"`
 }
 
-var defaults = config{exporter.Default, bpf.Default, host.Default, containers.Default, promql.Default}
+var defaults = config{exporter.Default, bpf.Default, host.Default, containers.Default, promql.Default, rules.Default}
 
-func (c config) Validate() error { return cmp.Or(c.Config.Validate(), c.Kernel.Validate()) }
+func (c config) Validate() error {
+	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Rules.Validate())
+}
 
 // program is the command line, and the parts that it makes.
 type program struct {
@@ -53,6 +56,8 @@ type program struct {
 	workloads *exporter.Workloads
 	counters  *exporter.Counters
 	lifecycle *exporter.Lifecycle
+	hits      *exporter.Rules
+	detector  *rules.Detector // without rules if the collector of that name is off
 	exporter  *exporter.Exporter
 	store     *promql.Store // nil without --store.path
 }
@@ -61,20 +66,11 @@ func main() {
 	app := kingpin.New("yagura", "A watchtower for one machine: kernel, services and containers as Prometheus metrics.")
 	app.Version(version.Print("yagura")).UsageWriter(os.Stdout).HelpFlag.Short('h')
 	p := &program{node: &exporter.Node{Agent: &bpf.Agent{}}, flags: exporter.AddFlags(app, address)}
+	p.hits = exporter.NewRules(func() exporter.Detector { return p.detector })
 	p.selection = exporter.Flags(app, p.collectors())
-
-	app.Command("run", "Watch this machine and serve what is seen; the default.").Default().Action(p.action(p.run))
-	app.Command("check", "Check the configuration file.").Action(p.action(func(context.Context) error {
-		_, err := fmt.Println(cmp.Or(p.flags.Config, "the defaults") + ": ok")
-		return err
-	}))
-	app.Command("doctor", "Say what this kernel and host allow, and why something is off.").Action(p.action(p.doctor))
-	app.Command("metrics", "Print the reference page of all metrics.").Action(p.action(func(context.Context) error {
-		return exporter.WriteReference(os.Stdout, p.collectors())
-	}))
-	replay := app.Command("replay", "Play a recording through the whole user-space path, as JSON lines.").Action(p.action(p.replay))
-	replay.Arg("directory", "What --record.path named.").Required().StringVar(&p.flags.Recording)
+	exporter.Commands{Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
 	promql.AddQueryCommand(app, "http://"+address)
+	rules.AddCommands(app, &p.config.Rules, p.action)
 	if _, err := app.Parse(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "yagura:", err)
 		os.Exit(1)
@@ -91,6 +87,7 @@ func (p *program) collectors() []exporter.Entry {
 		node.New(node.Options{Procfs: p.flags.Procfs, Sysfs: p.flags.Sysfs, Rootfs: p.flags.Rootfs, Asked: p.selection.Asked, Log: p.log}).Entry(),
 		containers.NewCollector(p.resolver).Entry(),
 		p.counters.Entry(),
+		p.hits.Entry(),
 		exporter.NewProbes(p.node.Agent).Entry(),
 		exporter.Self(exporter.TableMeasures(func() *host.Table { return p.node.Table })...),
 		p.lifecycle.Entry(),
@@ -105,6 +102,8 @@ func (p *program) action(do func(context.Context) error) kingpin.Action {
 		if p.config, err = exporter.ReadConfig(p.flags.Config, defaults); err != nil {
 			return err
 		}
+		p.detector = rules.NewDetector(p.config.Rules, rules.DetectorOptions{Off: !p.selection.On("rules"), Root: p.flags.Rootfs,
+			Procfs: p.flags.Procfs, Hits: p.hits, Redact: host.Redact, RedactText: host.RedactText, Stdout: os.Stdout, Log: p.log})
 		return do(ctx)
 	}
 }
@@ -121,6 +120,7 @@ func (p *program) sink(ev *event.Event) {
 	p.resolver.Attach(ev)
 	if p.node.Table.Attach(ev) {
 		p.counters.Observe(ev)
+		p.detector.Eval(ev)
 	}
 }
 
@@ -130,43 +130,38 @@ func (p *program) run(ctx context.Context) error {
 		return err
 	}
 	defer p.node.Close()
+	if err := p.detector.Load(p.config.Rules, p.node.Agent.SetInterest); err != nil {
+		return err
+	}
 	p.exporter = exporter.New(exporter.Options{Collectors: p.selection.Enabled(p.collectors()), Log: p.log, Limits: p.config.Limits})
 	mux := http.NewServeMux()
-	var g run.Group
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	add := func(do func(context.Context) error) { g.Add(func() error { return do(ctx) }, func(error) { cancel() }) }
+	parts := &exporter.Parts{}
 	server, err := exporter.Listen(p.flags.Web, mux, p.log)
 	if err != nil {
 		return err
 	}
-	if err := p.routes(mux, add); err != nil {
+	if err := p.routes(mux, parts); err != nil {
 		return err
 	}
 	exporter.GiveUpCapabilities(p.flags.Store, p.log)
-	add(func(ctx context.Context) error { return p.node.Watch(ctx, p.flags.Record, p.sink) })
-	add(func(ctx context.Context) error {
-		return p.node.KeepHouse(ctx, p.workloads.Kernel, p.resolver.Containers)
-	})
-	add(p.resolver.Run)
-	add(p.workloads.Run)
-	add(server.Run)
-	add(func(ctx context.Context) error { return p.lifecycle.ReloadOnHangup(ctx, p.log) })
-	return g.Run()
+	parts.Add(func(ctx context.Context) error { return p.node.Watch(ctx, p.flags.Record, p.sink) },
+		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, server.Run,
+		p.lifecycle.ReloadOnHangup(p.log))
+	return parts.Run(ctx)
 }
 
 // routes mounts what every part has to show, and opens the store where there is one.
-func (p *program) routes(mux *http.ServeMux, add func(func(context.Context) error)) (err error) {
+func (p *program) routes(mux *http.ServeMux, parts *exporter.Parts) (err error) {
 	mux.Handle("/metrics", p.exporter.Handler())
 	mux.Handle("/-/", p.lifecycle)
-	p.workloads.Mount(mux)
+	p.workloads.Mount(mux, p.hits)
 	p.store, err = promql.OpenIfRoom(promql.Options{Path: p.flags.Store, Config: p.config.Store, Log: p.log,
 		Self: p.exporter.Handler(), Version: version.Version})
 	if err != nil {
 		return err
 	}
 	if p.store != nil {
-		add(func(ctx context.Context) error { return errors.Join(p.store.Run(ctx), p.store.Close()) })
+		parts.Add(func(ctx context.Context) error { return errors.Join(p.store.Run(ctx), p.store.Close()) })
 		mux.Handle("/api/v1/", p.store.Handler())
 		p.exporter.AddStore(p.store.Gatherer())
 	}
@@ -177,6 +172,9 @@ func (p *program) routes(mux *http.ServeMux, add func(func(context.Context) erro
 
 func (p *program) reload(context.Context) error {
 	c, err := exporter.ReadConfig(p.flags.Config, defaults)
+	if err == nil {
+		err = p.detector.Load(c.Rules, p.node.Agent.SetInterest)
+	}
 	if err == nil {
 		p.exporter.SetLimits(c.Limits)
 		p.node.Agent.Replan(p.selection.Want(c.Kernel))
@@ -193,6 +191,9 @@ func (p *program) doctor(ctx context.Context) error {
 }
 
 func (p *program) replay(ctx context.Context) error {
+	if info, err := os.Stat(p.flags.Recording); err != nil || !info.IsDir() {
+		return rules.Replay(ctx, p.flags.Recording, p.config.Rules.Only(p.flags.Rules), os.Stdout)
+	}
 	p.resolver = containers.New(containers.Options{Log: p.log})
 	p.node.Table = host.NewTable(host.TableOptions{Config: p.config.Processes})
 	return exporter.Replay(ctx, p.flags.Recording, os.Stdout, p.node.Table, p.resolver.Reconcile, p.sink)

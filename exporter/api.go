@@ -18,6 +18,7 @@ type Query struct {
 	limit, after int
 	workload     map[string]string // by label, those that were given
 	Sort         string            // one of the endpoint's orders
+	Filters      map[string]string // of the endpoint's own, those that were given
 }
 
 // Bounds of limit.
@@ -29,13 +30,21 @@ const (
 // ParseQuery reads the parameters that all endpoints have, and sort where the endpoint has orders, of which the first is
 // the default. An error names the parameter and what it wants.
 func ParseQuery(values url.Values, orders ...string) (Query, error) {
-	q := Query{limit: defaultRows, workload: map[string]string{}}
+	return parseQuery(values, nil, orders)
+}
+
+func parseQuery(values url.Values, filters, orders []string) (Query, error) {
+	q := Query{limit: defaultRows, workload: map[string]string{}, Filters: map[string]string{}}
 	if len(orders) > 0 {
 		q.Sort = orders[0]
 	}
 	for name, given := range values {
 		if len(given) != 1 {
 			return q, fmt.Errorf("%s: given %d times, want once", name, len(given))
+		}
+		if slices.Contains(filters, name) {
+			q.Filters[name] = given[0]
+			continue
 		}
 		if err := q.set(name, given[0], orders); err != nil {
 			return q, err
@@ -119,6 +128,15 @@ func reply(w http.ResponseWriter, code int, v any) {
 
 // Rows is an endpoint: rows by query, or an error for what its parameters ask.
 func Rows(serve func(w http.ResponseWriter, q Query), orders ...string) http.Handler {
+	return rows(serve, nil, orders)
+}
+
+// FilteredRows is an endpoint that has parameters of its own, besides those that all have.
+func FilteredRows(filters []string, serve func(w http.ResponseWriter, q Query)) http.Handler {
+	return rows(serve, filters, nil)
+}
+
+func rows(serve func(w http.ResponseWriter, q Query), filters, orders []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		type failure struct {
 			Error string `json:"error"`
@@ -128,7 +146,7 @@ func Rows(serve func(w http.ResponseWriter, q Query), orders ...string) http.Han
 			reply(w, http.StatusMethodNotAllowed, failure{r.Method + ": want GET or HEAD"})
 			return
 		}
-		q, err := ParseQuery(r.URL.Query(), orders...)
+		q, err := parseQuery(r.URL.Query(), filters, orders)
 		if err != nil {
 			reply(w, http.StatusBadRequest, failure{err.Error()})
 			return

@@ -76,8 +76,9 @@ func (w *Workloads) Entries() []Entry { return w.entries }
 // Run looks at the processes until ctx is done.
 func (w *Workloads) Run(ctx context.Context) error { return w.usage.Run(ctx) }
 
-// Mount adds the tables of processes and of logins.
-func (w *Workloads) Mount(mux *http.ServeMux) {
+// Mount adds the tables of processes, of logins and of hits.
+func (w *Workloads) Mount(mux *http.ServeMux, hits *Rules) {
+	mux.Handle("/api/yagura/hits", hits.Hits())
 	mux.Handle("/api/yagura/processes", w.usage.Processes())
 	mux.Handle("/api/yagura/sessions", w.usage.Sessions())
 }
@@ -125,7 +126,7 @@ func (s *Selection) Enabled(entries []Entry) []Entry {
 // Want is what the collectors that are on need to see in the kernel.
 func (s *Selection) Want(c bpf.Config) bpf.Want {
 	return bpf.Want{
-		Processes: s.On("processes"), Syscalls: s.On("syscalls"), TCP: s.On("tcp"),
+		Processes: s.On("processes") || s.On("rules"), Syscalls: s.On("syscalls"), TCP: s.On("tcp"),
 		SyscallLatency: s.On("syscalls") && c.SyscallLatency,
 		RunQueue:       s.On("runqueue"), BlockIO: s.On("block"), PacketDrops: s.On("drops"),
 	}

@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"math"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -26,6 +27,20 @@ const histogramWeight = len(classicExponents) + 3
 
 // maxNativeExemplars bounds how many exemplars a histogram carries outside of its classic buckets.
 const maxNativeExemplars = 10
+
+// observe counts one duration.
+func (b *Buckets) observe(d time.Duration) {
+	bucket := 0
+	if d > 0 {
+		fraction, exponent := math.Frexp(d.Seconds()) // d = fraction * 2^exponent, 0.5 <= fraction < 1
+		if fraction == 0.5 {
+			exponent-- // an upper bound belongs to its bucket
+		}
+		bucket = min(max(exponent-unitExponent, 0), len(b.Counts)-1)
+	}
+	b.Counts[bucket]++
+	b.Sum += d.Seconds()
+}
 
 func (b *Buckets) add(o *Buckets) {
 	for i, n := range o.Counts {

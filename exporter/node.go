@@ -28,7 +28,8 @@ import (
 type CommandLine struct {
 	Procfs, Sysfs, Rootfs string // where the host is seen from here
 	Config, Store, Record string
-	Recording             string // what to replay
+	Recording             string   // what to replay
+	Rules                 []string // rule files to replay it through, instead of the configuration's
 	Web                   *web.FlagConfig
 	Logging               promslog.Config
 }
@@ -126,9 +127,13 @@ func (n *Node) walk(ctx context.Context) error {
 // walkEvery is how often the control groups are walked again, for what lost events have left behind.
 const walkEvery = 30 * time.Second
 
-// KeepHouse walks the control groups now and then until ctx is done, has their names kept, and lets the kernel know which
-// are workloads, so that what they make below themselves shares their slot.
-func (n *Node) KeepHouse(ctx context.Context, kernel *Kernel, workloads func() []*event.Container) error {
+// KeepHouse walks the control groups now and then until its context is done, has their names kept, and lets the kernel
+// know which are workloads, so that what they make below themselves shares their slot.
+func (n *Node) KeepHouse(kernel *Kernel, workloads func() []*event.Container) func(context.Context) error {
+	return func(ctx context.Context) error { return n.keepHouse(ctx, kernel, workloads) }
+}
+
+func (n *Node) keepHouse(ctx context.Context, kernel *Kernel, workloads func() []*event.Container) error {
 	for tick := time.Tick(walkEvery); ; {
 		select {
 		case <-ctx.Done():

@@ -81,8 +81,12 @@ func (s *Server) close() (err error) {
 	return err
 }
 
-// ReloadOnHangup reloads on SIGHUP until ctx is done. A configuration that does not load changes nothing.
-func (l *Lifecycle) ReloadOnHangup(ctx context.Context, log *slog.Logger) error {
+// ReloadOnHangup reloads on SIGHUP until its context is done. A configuration that does not load changes nothing.
+func (l *Lifecycle) ReloadOnHangup(log *slog.Logger) func(context.Context) error {
+	return func(ctx context.Context) error { return l.reloadOnHangup(ctx, log) }
+}
+
+func (l *Lifecycle) reloadOnHangup(ctx context.Context, log *slog.Logger) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

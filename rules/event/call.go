@@ -111,6 +111,27 @@ type Address struct {
 	Path   string // AF_UNIX; begins with @ if it is abstract
 }
 
+// Number returns the value of a parameter that is one, as the kernel takes it: of a narrow argument the lower half, of a
+// number that may be negative with its sign. A parameter that stands in no argument is 0.
+func (c *Call) Number(p *Param) uint64 {
+	switch {
+	case p.Kind == Word:
+		return c.Word[p.Index]
+	case p.Arg == Result:
+		return uint64(c.Result)
+	case p.Arg < 0:
+		return 0
+	}
+	n := c.Arg[p.Arg]
+	switch {
+	case p.Kind == FD, p.Kind == PID, p.Narrow && p.Kind == Int:
+		return uint64(int64(int32(n)))
+	case p.Narrow, p.Kind == UID, p.Kind == GID, p.Kind == Signal:
+		return uint64(uint32(n))
+	}
+	return n
+}
+
 func (c Call) clone() Call {
 	c.Data = append([]byte(nil), c.Data...)
 	for i := range c.Text {

@@ -136,6 +136,27 @@ type Container struct {
 	IsSandbox bool              // it is itself a pod sandbox
 	Labels    map[string]string // the runtime's own labels
 	Created   int64             // Unix nanoseconds, 0 if unknown
+
+	// What the runtime gave it. Known says whether the runtime told at all.
+	Known       bool
+	Privileged  bool
+	HostPID     bool // it shares the host's pid namespace
+	HostNetwork bool
+	HostIPC     bool
+	Mounts      []Mount
+	IP          string            // its address, empty if the runtime does not tell
+	PodLabels   map[string]string // of the pod it is in
+	Healthcheck string            // command line of the check, empty for none; Liveness and Readiness likewise
+	Liveness    string
+	Readiness   string
+}
+
+// A Mount is a directory or file that a container was given.
+type Mount struct {
+	Source, Dest string
+	Mode         string // options as the runtime writes them, such as rbind,rw
+	Writable     bool
+	Propagation  string // rprivate, rshared, rslave
 }
 
 // An Event is something that happened. Sources reuse it: whoever keeps one keeps its Clone.
@@ -165,6 +186,15 @@ type Event struct {
 
 	Process   *Process   // set by the process table
 	Container *Container // set by the container table, nil on the host or while unknown
+	Unit      string     // set by it too: the systemd service or scope of the host that the actor is in; empty in a container or outside of one
+}
+
+// Workload says whose event it is.
+func (ev *Event) Workload() Workload {
+	if ev.Container != nil {
+		return ev.Container.Workload
+	}
+	return Workload{Unit: ev.Unit}
 }
 
 // Clone returns a copy that shares no memory with what the source reuses.

@@ -8,6 +8,7 @@ const MaxTerms = 32
 type Interest struct {
 	Terms map[Type][]Term // by type; a type without terms is not wanted
 	Env   bool            // the environment of what is run is wanted
+	Entry map[Type]bool   // types of which a rule asks whether a string was another one when the call began
 }
 
 // A Term is one way in which a call can match: all its constraints hold. The zero Term is satisfied by nothing; AnyTerm

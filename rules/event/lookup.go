@@ -160,3 +160,37 @@ func (p *Param) Value(names string) (value uint64, ok bool) {
 	}
 	return value, true
 }
+
+// How says how a call opens a file: OpenRead and its kin.
+func How(ev *Event) int {
+	flags, mode := openFlagsOf(ev)
+	how := 0
+	switch flags & 3 {
+	case 0:
+		how = OpenRead
+	case 1:
+		how = OpenWrite
+	case 2:
+		how = OpenRead | OpenWrite
+	}
+	const create, temporary = 0o100, 0o20000000
+	if flags&(create|temporary) != 0 && mode&0o111 != 0 {
+		how |= OpenExec
+	}
+	if ev.FD.Created {
+		how |= OpenCreated
+	}
+	return how
+}
+
+func openFlagsOf(ev *Event) (flags, mode uint64) {
+	switch ev.Type {
+	case typeOpen:
+		return ev.Call.Arg[1], ev.Call.Arg[2]
+	case typeOpenat2:
+		return ev.Call.Word[0], ev.Call.Word[1]
+	case typeCreat:
+		return 0o1101, ev.Call.Arg[1]
+	}
+	return ev.Call.Arg[2], ev.Call.Arg[3]
+}

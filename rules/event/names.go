@@ -2,27 +2,28 @@ package event
 
 // Names of flags and of enumerations, as Linux has them on every machine but for a few of old ones.
 
-// openFlags are those of open(2). The access mode is two bits, of which O_RDONLY is zero.
+// openFlags are those of open(2), in the order in which the language writes them. The access mode is two bits, of which
+// O_RDONLY is zero.
 var openFlags = []Name{
-	{Name: "O_RDONLY", Value: 0, Mask: 3},
-	{Name: "O_WRONLY", Value: 1, Mask: 3},
-	{Name: "O_RDWR", Value: 2, Mask: 3},
-	{Name: "O_CREAT", Value: 0x40},
-	{Name: "O_EXCL", Value: 0x80},
-	{Name: "O_NOCTTY", Value: 0x100},
-	{Name: "O_TRUNC", Value: 0x200},
-	{Name: "O_APPEND", Value: 0x400},
-	{Name: "O_NONBLOCK", Value: 0x800},
-	{Name: "O_DSYNC", Value: 0x1000},
-	{Name: "O_DIRECT", Value: 0x4000},
 	{Name: "O_LARGEFILE", Value: 0x8000},
 	{Name: "O_DIRECTORY", Value: 0x10000},
+	{Name: "O_DIRECT", Value: 0x4000},
+	{Name: "O_TRUNC", Value: 0x200},
+	{Name: "O_SYNC", Value: 0x101000, Mask: 0x101000},
+	{Name: "O_NONBLOCK", Value: 0x800},
+	{Name: "O_EXCL", Value: 0x80},
+	{Name: "O_DSYNC", Value: 0x1000},
+	{Name: "O_APPEND", Value: 0x400},
+	{Name: "O_CREAT", Value: 0x40},
+	{Name: "O_RDWR", Value: 2, Mask: 3},
+	{Name: "O_WRONLY", Value: 1, Mask: 3},
+	{Name: "O_RDONLY", Value: 0, Mask: 3},
+	{Name: "O_CLOEXEC", Value: 0x80000},
+	{Name: "O_TMPFILE", Value: 0x410000, Mask: 0x410000},
+	{Name: "O_NOCTTY", Value: 0x100},
 	{Name: "O_NOFOLLOW", Value: 0x20000},
 	{Name: "O_NOATIME", Value: 0x40000},
-	{Name: "O_CLOEXEC", Value: 0x80000},
-	{Name: "O_SYNC", Value: 0x101000, Mask: 0x101000},
 	{Name: "O_PATH", Value: 0x200000},
-	{Name: "O_TMPFILE", Value: 0x410000, Mask: 0x410000},
 }
 
 // resolveFlags are those of openat2(2).
@@ -444,6 +445,27 @@ var moduleFlags = []Name{
 	{Name: "MODULE_INIT_IGNORE_MODVERSIONS", Value: 1},
 	{Name: "MODULE_INIT_IGNORE_VERMAGIC", Value: 2},
 	{Name: "MODULE_INIT_COMPRESSED_FILE", Value: 4},
+}
+
+// deleteModuleFlags are those of delete_module(2).
+var deleteModuleFlags = []Name{
+	{Name: "O_NONBLOCK", Value: 0x800},
+	{Name: "O_TRUNC", Value: 0x200},
+}
+
+// pidfdFlags are those of pidfd_open(2).
+var pidfdFlags = []Name{
+	{Name: "PIDFD_NONBLOCK", Value: 0x800},
+	{Name: "PIDFD_THREAD", Value: 0x80},
+}
+
+// exeFlagNames are those of the file that is run, as the language numbers them. Whether the caller may write to it is
+// known to nobody here.
+var exeFlagNames = []Name{
+	{Name: "EXE_WRITABLE", Value: 1},
+	{Name: "EXE_UPPER_LAYER", Value: 2},
+	{Name: "EXE_FROM_MEMFD", Value: 4},
+	{Name: "EXE_LOWER_LAYER", Value: 8},
 }
 
 // bpfCommands are those of bpf(2).

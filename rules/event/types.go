@@ -20,9 +20,9 @@ type ParamKind uint8
 const (
 	Int     ParamKind = iota + 1 // signed decimal
 	Uint                         // unsigned decimal
-	Hex                          // 0x…
+	Hex                          // hexadecimal digits in upper case
 	Octal                        // 0644
-	Errno                        // result: SUCCESS, or the name of the error
+	Errno                        // result: the number, or the name of the error
 	FD                           // descriptor number, resolved to <typechar>name
 	PID                          // process id, resolved to its name
 	UID                          // user id, resolved to its name
@@ -60,8 +60,12 @@ type Param struct {
 	Arg   int8      // number of the argument of the system call that holds it or points to it, Result, or NoArg
 	Index int8      // which of Call.Text or Call.Word
 	Dir   int8      // Path: number of the argument that holds the directory's descriptor, AtCwd, or NoDir
-	Shown ParamKind // Word: how it is written; Word stands for Uint
+	Shown ParamKind // Word: how it is written; Word stands for Uint. Bits: Octal if its number is written so
 	Names []Name    // Bits, Enum
+
+	// Narrow says that the kernel takes 32 bits of the argument, so that what a caller leaves in the upper half of the
+	// register must not make it another value to rules.
+	Narrow bool
 }
 
 // A Name names one bit, several, or one value of a parameter.

@@ -38,6 +38,7 @@ type Check struct {
 	Modifier string  // oneof, anyof, allof, or none
 	Right    Operand // nil for exists; *Literal, *List, *FieldRef (written val(…)) or *Transformer
 	At       int
+	OpAt     int // where the operator stands, from At on
 }
 
 // An Operand is a value of a check: *FieldRef, *Transformer, *Literal or *List.
@@ -50,6 +51,7 @@ type FieldRef struct {
 	HasArg bool
 	Val    bool // written val(field)
 	At     int
+	ArgAt  int // where the argument stands, from At on
 }
 
 // A Transformer is a function of values: tolower(proc.name).
@@ -59,6 +61,7 @@ type Transformer struct {
 	Arg    string // getopt(…)[opt]
 	HasArg bool
 	At     int
+	ArgAt  int // where the argument stands, from At on
 }
 
 // A Literal is a value as it stands in the text, unescaped.

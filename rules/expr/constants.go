@@ -18,11 +18,15 @@ func parseBool(v *Literal) (bool, error) {
 }
 
 func parseFloat(v *Literal) (float64, error) {
-	f, err := strconv.ParseFloat(v.Text, 64)
-	if err != nil {
-		return 0, wrong(v, "%q: want a number", v.Text)
+	if hex, ok := cutHex(v.Text); ok {
+		n, err := strconv.ParseUint(hex, 16, 64)
+		return float64(n), numberError(v, Double, err)
 	}
-	return f, nil
+	if !isNumber(v.Text) {
+		return 0, numberError(v, Double, strconv.ErrSyntax)
+	}
+	f, err := strconv.ParseFloat(v.Text, 64)
+	return f, numberError(v, Double, err)
 }
 
 // bits is the width of a kind's numbers.
@@ -38,59 +42,64 @@ func (k Kind) bits() int {
 	return 64
 }
 
-// base splits a number into its digits and their base.
-func base(text string) (string, int) {
-	if hex, ok := strings.CutPrefix(strings.ToLower(text), "0x"); ok {
+// digits takes a number apart: 0x makes it hexadecimal.
+func digits(text string) (string, int) {
+	if hex, ok := cutHex(text); ok {
 		return hex, 16
 	}
-	return text, 10
+	return strings.TrimPrefix(text, "+"), 10
 }
 
 func (l *Language[T]) parseInt(k Kind) func(*Literal) (int64, error) {
 	return func(v *Literal) (int64, error) {
-		digits, negative := strings.CutPrefix(v.Text, "-")
-		digits, b := base(digits)
-		if negative {
-			digits = "-" + digits
+		text, base := digits(v.Text)
+		if !isNumber(v.Text) {
+			return 0, numberError(v, k, strconv.ErrSyntax)
 		}
-		n, err := strconv.ParseInt(digits, b, k.bits())
+		n, err := strconv.ParseInt(text, base, k.bits())
 		return n, numberError(v, k, err)
 	}
 }
 
 func (l *Language[T]) parseUint(k Kind) func(*Literal) (uint64, error) {
 	return func(v *Literal) (uint64, error) {
-		digits, b := base(v.Text)
-		n, err := strconv.ParseUint(digits, b, k.bits())
-		if err != nil && k == Port {
-			if port, ok := l.service(v.Text); ok {
-				return uint64(port), nil
-			}
-			return 0, wrong(v, "%q: want a port: a number up to 65535, or the name of a service", v.Text)
+		text, base := digits(v.Text)
+		if !isNumber(v.Text) {
+			return l.named(v, k)
 		}
+		n, err := strconv.ParseUint(text, base, k.bits())
 		return n, numberError(v, k, err)
 	}
+}
+
+// named is for what is no number: of ports the names of services.
+func (l *Language[T]) named(v *Literal, k Kind) (uint64, error) {
+	if k != Port {
+		return 0, numberError(v, k, strconv.ErrSyntax)
+	}
+	if l.options.Service != nil {
+		if port, ok := l.options.Service(v.Text); ok {
+			return uint64(port), nil
+		}
+	}
+	return 0, wrong(v, "%q: want a port: a number up to 65535, or the name of a service", v.Text)
 }
 
 func numberError(v *Literal, k Kind, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, strconv.ErrRange):
+	case errors.Is(err, strconv.ErrRange), k.class() == unsigned && isNumber(v.Text) && v.Text[0] == '-':
 		return wrong(v, "%s does not fit into %s", v.Text, k)
 	}
-	return wrong(v, "%q: want a number (%s)", v.Text, k)
-}
-
-func (l *Language[T]) service(name string) (uint16, bool) {
-	if l.options.Service == nil {
-		return 0, false
+	if k == Double {
+		return wrong(v, "%q: want a number", v.Text)
 	}
-	return l.options.Service(name)
+	return wrong(v, "%q: want a whole number (%s)", v.Text, k)
 }
 
 // parsePrefix reads an address, or for fields of networks a network.
-func (l *Language[T]) parsePrefix(k Kind) func(*Literal) (netip.Prefix, error) {
+func parsePrefix(k Kind) func(*Literal) (netip.Prefix, error) {
 	return func(v *Literal) (netip.Prefix, error) {
 		if addr, err := netip.ParseAddr(v.Text); err == nil {
 			addr = addr.Unmap().WithZone("")

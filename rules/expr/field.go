@@ -73,6 +73,7 @@ type Field[T any] struct {
 	Kind  Kind
 	Arity Arity
 	Flags Flags
+	Cost  uint8                // how dear it is to read: 0 is at hand; within a condition the dear come last
 	Check func(Argument) error // refuses arguments that make no sense; nil accepts all
 
 	Text  func(t *T, arg Argument) (string, bool)                    // String, Path

@@ -51,7 +51,11 @@ type CheckError struct {
 func (e *CheckError) Error() string { return e.Message }
 
 func wrong(o interface{ Pos() int }, format string, args ...any) error {
-	return &CheckError{Offset: o.Pos(), Message: fmt.Sprintf(format, args...)}
+	return wrongAt(o.Pos(), format, args...)
+}
+
+func wrongAt(offset int, format string, args ...any) error {
+	return &CheckError{Offset: offset, Message: fmt.Sprintf(format, args...)}
 }
 
 // A Warning is something about a condition that is allowed, but hardly meant.
@@ -64,7 +68,7 @@ type Warning struct {
 // find returns the field that a reference means. evt.arg.flags is evt.arg[flags].
 func (l *Language[T]) find(f *FieldRef) (*Field[T], Argument, error) {
 	arg := Argument{Text: f.Arg, Given: f.HasArg}
-	field := l.byName[f.Name]
+	field, argAt := l.byName[f.Name], f.At+f.ArgAt
 	for name := f.Name; field == nil && !arg.Given; {
 		i := strings.LastIndexByte(name, '.')
 		if i < 0 {
@@ -72,33 +76,34 @@ func (l *Language[T]) find(f *FieldRef) (*Field[T], Argument, error) {
 		}
 		name = name[:i]
 		if candidate := l.byName[name]; candidate != nil && candidate.Arity != NoArg {
-			field, arg = candidate, Argument{Text: f.Name[i+1:], Given: true}
+			field, arg, argAt = candidate, Argument{Text: f.Name[i+1:], Given: true}, f.At+i+1
 		}
 	}
 	if field == nil {
 		return nil, arg, &CheckError{Offset: f.At, UnknownField: true,
 			Message: fmt.Sprintf("unknown field %q%s", f.Name, l.suggest(f.Name))}
 	}
-	return field, arg, field.accept(&arg, f)
+	err := field.accept(&arg, f.At, argAt)
+	return field, arg, err
 }
 
-func (f *Field[T]) accept(arg *Argument, at *FieldRef) (err error) {
+func (f *Field[T]) accept(arg *Argument, at, argAt int) (err error) {
 	switch {
 	case arg.Given && f.Arity == NoArg:
-		return wrong(at, "field %s takes no argument", f.Name)
+		return wrongAt(argAt, "field %s takes no argument", f.Name)
 	case !arg.Given && f.Arity == RequiredArg:
-		return wrong(at, "field %s wants an argument: %s[…]", f.Name, f.Name)
+		return wrongAt(at, "field %s wants an argument: %s[…]", f.Name, f.Name)
 	case !arg.Given:
 		return nil
 	}
 	if f.Flags&NumberArg != 0 {
 		if arg.Number, err = strconv.Atoi(arg.Text); err != nil || arg.Number < 0 {
-			return wrong(at, "field %s[%s]: want a number that is not negative", f.Name, arg.Text)
+			return wrongAt(argAt, "field %s[%s]: want a number that is not negative", f.Name, arg.Text)
 		}
 	}
 	if f.Check != nil {
 		if err := f.Check(*arg); err != nil {
-			return wrong(at, "field %s[%s]: %v", f.Name, arg.Text, err)
+			return wrongAt(argAt, "field %s[%s]: %v", f.Name, arg.Text, err)
 		}
 	}
 	return nil

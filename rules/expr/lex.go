@@ -3,6 +3,7 @@ package expr
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // A SyntaxError says what a condition should have had at a place of its text.
@@ -56,13 +57,23 @@ func (r *reader) found() string {
 		return "the end"
 	}
 	rest := r.text[r.at:]
-	if i := strings.IndexAny(rest, " \t\n\r\b"); i > 0 {
-		rest = rest[:i]
+	if i := strings.IndexAny(rest[1:], " \t\n\r\b"); isBlank(rest[0]) {
+		rest = rest[:1]
+	} else if i >= 0 {
+		rest = rest[:i+1]
 	}
-	if len(rest) > 40 {
-		rest = rest[:40] + "…"
+	return fmt.Sprintf("%q", shorten(rest, 40))
+}
+
+// shorten cuts a text after a number of bytes, between characters.
+func shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-	return fmt.Sprintf("%q", rest)
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return text[:limit] + "…"
 }
 
 func isLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
@@ -125,14 +136,18 @@ var escapes = map[byte]byte{'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t
 func (r *reader) escape(b *strings.Builder) error {
 	begin := r.at
 	r.at++
+	if r.end() {
+		return nil // quoted finds that the string does not end
+	}
 	c := r.peek()
-	if plain, ok := escapes[c]; ok && !r.end() {
+	if plain, ok := escapes[c]; ok {
 		b.WriteByte(plain)
 		r.at++
 		return nil
 	}
 	if c != 'x' {
-		return r.fail(begin, "unknown escape \\%s: want one of \\b \\f \\n \\r \\t \\\\ \\/ \\\" \\' \\xHH", string(rune(c)))
+		char, _ := utf8.DecodeRuneInString(r.text[r.at:])
+		return r.fail(begin, "unknown escape \\%c: want one of \\b \\f \\n \\r \\t \\\\ \\/ \\\" \\' \\xHH", char)
 	}
 	if r.at+2 >= len(r.text) || !isHex(r.text[r.at+1]) || !isHex(r.text[r.at+2]) {
 		return r.fail(begin, "\\x wants two hexadecimal digits")
@@ -155,11 +170,52 @@ func unhex(c byte) byte {
 	return c | 0x20 - 'a' + 10
 }
 
-// bare takes a value without quotes.
+// bare takes a value without quotes. A NUL ends it, and is then unexpected.
 func (r *reader) bare() string {
 	begin := r.at
-	for !r.end() && !isBlank(r.text[r.at]) && !strings.ContainsRune("(),=\"'", rune(r.text[r.at])) {
+	for !r.end() && !isBlank(r.text[r.at]) && strings.IndexByte("(),=\"'\x00", r.text[r.at]) < 0 {
 		r.at++
 	}
 	return r.text[begin:r.at]
 }
+
+// IsIdentifier says whether a text can be the name of a macro: letters, digits and underscores, beginning with a letter.
+func IsIdentifier(text string) bool {
+	r := reader{text: text}
+	return text != "" && r.word() == text
+}
+
+// isNumber says whether a text is a hexadecimal, decimal or floating-point number.
+func isNumber(text string) bool {
+	if hex, ok := cutHex(text); ok {
+		return hex != "" && strings.Trim(hex, "0123456789abcdefABCDEF") == ""
+	}
+	mantissa, exponent, e := cutAny(unsign(text), "eE")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	return whole != "" && areDigits(whole) && areDigits(fraction) && (!e || unsign(exponent) != "" && areDigits(unsign(exponent)))
+}
+
+// cutHex takes 0x off a hexadecimal number, which has no sign.
+func cutHex(text string) (digits string, ok bool) {
+	if len(text) >= 2 && text[0] == '0' && text[1]|0x20 == 'x' {
+		return text[2:], true
+	}
+	return text, false
+}
+
+func cutAny(text, chars string) (before, after string, found bool) {
+	if i := strings.IndexAny(text, chars); i >= 0 {
+		return text[:i], text[i+1:], true
+	}
+	return text, "", false
+}
+
+// unsign takes the sign off a number.
+func unsign(text string) string {
+	if text != "" && (text[0] == '+' || text[0] == '-') {
+		return text[1:]
+	}
+	return text
+}
+
+func areDigits(text string) bool { return strings.Trim(text, "0123456789") == "" }

@@ -27,7 +27,8 @@ func IsOperator(text string) (ok, list bool) {
 		return list || slices.Contains(numberOperators, words[0]) || slices.Contains(stringOperators, words[0]) ||
 			slices.Contains(unaryOperators, words[0]), list
 	case len(words) == 2:
-		return slices.Contains(stringOperators, words[0]) && slices.Contains(modifiers, words[1]), true
+		ok = slices.Contains(stringOperators, words[0]) && slices.Contains(modifiers, words[1])
+		return ok, ok
 	}
 	return false, false
 }
@@ -154,46 +155,52 @@ func (p *parser) check() (Node, error) {
 		return nil, err
 	}
 	if left == nil {
-		name := p.identifier()
-		if name == "" {
-			return nil, p.fail(begin, "unexpected %s: want a field, a transformer, a macro, 'not' or '('", p.found())
-		}
-		return &Reference{Name: name, At: begin}, nil
+		return p.reference()
 	}
 	p.skip()
-	c := &Check{Left: left, At: begin}
+	c := &Check{Left: left, At: begin, OpAt: p.at - begin}
 	if err := p.operator(c); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// identifier takes a macro's or list's name.
-func (p *parser) identifier() string {
+// reference takes the name of a macro, after which no operator stands.
+func (p *parser) reference() (Node, error) {
 	begin := p.at
-	if !isLetter(p.peek()) && p.peek() != '_' {
-		return ""
+	name := p.word()
+	switch name {
+	case "", "and", "or", "not":
+		p.at = begin
+		return nil, p.fail(begin, "unexpected %s: want a field, a transformer, a macro, 'not' or '('", p.found())
+	case "val":
+		if p.skip(); p.peek() == '(' {
+			return nil, p.fail(begin, "val(…) can stand only on the right of an operator, or within a transformer")
+		}
+		p.at = begin + len(name)
 	}
-	for !p.end() && (isWord(p.text[p.at]) || p.text[p.at] == '-') {
-		p.at++
+	end := p.at
+	p.skip()
+	if c := (Check{}); p.operatorWord(&c) {
+		return nil, p.fail(begin, "%q is not a field: a field's name has a dot, and a macro's no operator after it", name)
 	}
-	return p.text[begin:p.at]
+	p.at = end
+	return &Reference{Name: name, At: begin}, nil
 }
 
 // left takes a field or a transformer; nil if what stands here is neither.
 func (p *parser) left() (Operand, error) {
 	begin := p.at
 	name := p.word()
+	isField := name != "" && p.peek() == '.'
 	if slices.Contains(transformerNames, name) {
 		if p.skip(); p.peek() == '(' {
 			return p.transformer(name, begin)
 		}
 	}
-	if p.peek() != '.' {
-		p.at = begin
+	if p.at = begin; !isField {
 		return nil, nil
 	}
-	p.at = begin
 	return p.field()
 }
 
@@ -229,6 +236,7 @@ func (p *parser) field() (*FieldRef, error) {
 		return nil, p.fail(p.at, "%s: want a field", p.found())
 	}
 	var err error
+	f.ArgAt = p.at + 1 - f.At
 	f.Arg, f.HasArg, err = p.brackets()
 	return f, err
 }
@@ -245,7 +253,7 @@ func (p *parser) brackets() (arg string, given bool, err error) {
 		}
 	} else {
 		begin := p.at
-		for !p.end() && !isBlank(p.text[p.at]) && !strings.ContainsRune("[]\"'", rune(p.text[p.at])) {
+		for !p.end() && !isBlank(p.text[p.at]) && strings.IndexByte("[]\"'\x00", p.text[p.at]) < 0 {
 			p.at++
 		}
 		if arg = p.text[begin:p.at]; arg == "" {
@@ -281,9 +289,10 @@ func (p *parser) transformer(name string, begin int) (*Transformer, error) {
 		return nil, p.fail(p.at, "unexpected %s: want ',' or ')' for the '(' at %d", p.found(), open+1)
 	}
 	var err error
+	t.ArgAt = p.at + 1 - t.At
 	t.Arg, t.HasArg, err = p.brackets()
 	if err == nil && t.HasArg && name != "getopt" {
-		err = p.fail(begin, "%s takes no argument in brackets", name)
+		err = p.fail(t.At+t.ArgAt-1, "%s takes no argument in brackets", name)
 	}
 	return t, err
 }
@@ -333,7 +342,7 @@ func (p *parser) val() (Operand, error) {
 	if p.skip(); !p.take(')') {
 		return nil, p.fail(p.at, "unexpected %s: want ')' after val's field", p.found())
 	}
-	f.Val, f.At = true, begin
+	f.Val = true
 	return f, nil
 }
 
@@ -352,32 +361,40 @@ func (p *parser) oneOf(operators []string) string {
 	return ""
 }
 
+// operatorWord takes an operator of any kind.
+func (p *parser) operatorWord(c *Check) bool {
+	for _, operators := range [][]string{unaryOperators, numberOperators, stringOperators, listOperators} {
+		if c.Op = p.oneOf(operators); c.Op != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// operator takes an operator and what must stand on its right.
 func (p *parser) operator(c *Check) (err error) {
 	at := p.at
-	if c.Op = p.oneOf(unaryOperators); c.Op != "" {
+	if !p.operatorWord(c) {
+		return p.fail(at, "unexpected %s: want an operator", p.found())
+	}
+	if slices.Contains(unaryOperators, c.Op) {
 		return nil
 	}
-	if c.Op = p.oneOf(numberOperators); c.Op != "" {
-		p.skip()
+	p.skip()
+	switch {
+	case slices.Contains(numberOperators, c.Op):
 		c.Right, err = p.number()
-		return err
-	}
-	if c.Op = p.oneOf(stringOperators); c.Op != "" {
-		p.skip()
-		if c.Modifier = p.oneOf(modifiers); c.Modifier != "" {
-			p.skip()
-			c.Right, err = p.listValue()
+	case slices.Contains(listOperators, c.Op):
+		c.Right, err = p.listValue()
+	default:
+		if c.Modifier = p.oneOf(modifiers); c.Modifier == "" {
+			c.Right, err = p.value()
 			return err
 		}
-		c.Right, err = p.value()
-		return err
-	}
-	if c.Op = p.oneOf(listOperators); c.Op != "" {
 		p.skip()
 		c.Right, err = p.listValue()
-		return err
 	}
-	return p.fail(at, "unexpected %s: want an operator", p.found())
+	return err
 }
 
 // right takes val(field) or a transformer.
@@ -403,7 +420,7 @@ func (p *parser) number() (Operand, error) {
 	text := p.bare()
 	if !isNumber(text) {
 		p.at = begin
-		return nil, p.fail(begin, "%s: want a number", p.found())
+		return nil, p.fail(begin, "unexpected %s: want a number", p.found())
 	}
 	return &Literal{Text: text, At: begin}, nil
 }
@@ -435,7 +452,7 @@ func (p *parser) listValue() (Operand, error) {
 	if o, err := p.right(); o != nil || err != nil {
 		return o, err
 	}
-	if name := p.identifier(); name != "" { // a list nobody has put in place
+	if name := p.word(); name != "" { // a list nobody has put in place
 		return &Literal{Text: name, At: begin}, nil
 	}
 	return nil, p.fail(begin, "unexpected %s: want a list in parentheses", p.found())
@@ -470,18 +487,4 @@ func (p *parser) list() (Operand, error) {
 		}
 		return l, nil
 	}
-}
-
-// isNumber says whether a text is a hexadecimal, decimal or floating-point number.
-func isNumber(text string) bool {
-	digits := strings.TrimLeft(text, "+-")
-	if len(text)-len(digits) > 1 || digits == "" {
-		return false
-	}
-	if hex, ok := strings.CutPrefix(strings.ToLower(digits), "0x"); ok {
-		return hex != "" && strings.Trim(hex, "0123456789abcdef") == ""
-	}
-	whole, fraction, point := strings.Cut(digits, ".")
-	return strings.Trim(whole, "0123456789") == "" && strings.Trim(fraction, "0123456789") == "" &&
-		(whole != "" || point && fraction != "")
 }

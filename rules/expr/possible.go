@@ -1,102 +1,118 @@
 package expr
 
+import "slices"
+
 // Possible returns which values of one field can make a condition true, out of a universe of them. It looks at = and !=,
 // in and intersects of that field with constants; every other check may be true or false for each value, but that
 // `evt.num = 0` never is and `evt.num > 0` always is, which is how rule files write never_true and always_true.
 func Possible(n Node, field string, universe map[string]bool) map[string]bool {
-	return possible(n, field, universe, false)
-}
-
-// possible is of the condition, or of its opposite.
-func possible(n Node, field string, universe map[string]bool, negated bool) map[string]bool {
-	switch n := n.(type) {
-	case *Not:
-		return possible(n.Item, field, universe, !negated)
-	case *And:
-		return combineSets(n.Items, field, universe, negated, !negated)
-	case *Or:
-		return combineSets(n.Items, field, universe, negated, negated)
-	case *Check:
-		return possibleOfCheck(n, field, universe, negated)
+	p := possibilities{field: field}
+	for name, in := range universe {
+		if in {
+			p.names = append(p.names, name)
+		}
 	}
-	return universe
-}
-
-func combineSets(items []Node, field string, universe map[string]bool, negated, intersect bool) map[string]bool {
-	var result map[string]bool
-	for _, item := range items {
-		set := possible(item, field, universe, negated)
-		if result == nil {
-			result = set
-			continue
+	slices.Sort(p.names)
+	bits := p.of(n, false)
+	result := make(map[string]bool, len(p.names))
+	for i, name := range p.names {
+		if bits.has(i) {
+			result[name] = true
 		}
-		merged := map[string]bool{}
-		for name := range universe {
-			if intersect && result[name] && set[name] || !intersect && (result[name] || set[name]) {
-				merged[name] = true
-			}
-		}
-		result = merged
 	}
 	return result
 }
 
-func possibleOfCheck(c *Check, field string, universe map[string]bool, negated bool) map[string]bool {
+type possibilities struct {
+	field string
+	names []string
+}
+
+// possible has a bit for each name; nil stands for all.
+type possible []uint64
+
+func (b possible) has(i int) bool { return b == nil || b[i/64]&(1<<(i%64)) != 0 }
+
+func (p *possibilities) none() possible { return make(possible, len(p.names)/64+1) }
+
+// of is the set of the condition, or of its opposite.
+func (p *possibilities) of(n Node, negated bool) possible {
+	switch n := n.(type) {
+	case *Not:
+		return p.of(n.Item, !negated)
+	case *And:
+		return p.join(n.Items, negated, !negated)
+	case *Or:
+		return p.join(n.Items, negated, negated)
+	case *Check:
+		return p.ofCheck(n, negated)
+	}
+	return nil
+}
+
+// join is what all items allow, or what any does.
+func (p *possibilities) join(items []Node, negated, every bool) possible {
+	var result possible
+	if !every {
+		result = p.none()
+	}
+	for _, item := range items {
+		set := p.of(item, negated)
+		switch {
+		case every && set == nil:
+		case every && result == nil:
+			result = slices.Clone(set)
+		case !every && set == nil:
+			return nil
+		default:
+			for i := range set {
+				if every {
+					result[i] &= set[i]
+				} else {
+					result[i] |= set[i]
+				}
+			}
+		}
+	}
+	return result
+}
+
+func (p *possibilities) ofCheck(c *Check, negated bool) possible {
 	f, ok := c.Left.(*FieldRef)
 	if !ok {
-		return universe
+		return nil
 	}
 	if f.Name == "evt.num" {
 		if truth, known := truthOfNumber(c); known && truth == negated {
-			return map[string]bool{}
+			return p.none()
 		}
-		return universe
-	}
-	if f.Name != field {
-		return universe
+		return nil
 	}
 	items := literals(c.Right)
-	switch c.Op {
-	case "exists":
-		items = nil
-	case "=", "==", "in", "intersects":
-	case "!=":
-		negated = !negated
-	default:
-		return universe
+	if f.Name != p.field || items == nil || !slices.Contains([]string{"=", "==", "!=", "in", "intersects"}, c.Op) {
+		return nil
 	}
-	if items == nil || c.Modifier == "allof" {
-		return universe
+	test, err := textTest(c, items)
+	if err != nil {
+		return nil
 	}
-	set := map[string]bool{}
-	for _, item := range items {
-		if universe[item.Text] {
-			set[item.Text] = true
+	set := p.none()
+	for i, name := range p.names {
+		if test(name) != negated {
+			set[i/64] |= 1 << (i % 64)
 		}
 	}
-	if !negated {
-		return set
-	}
-	rest := map[string]bool{}
-	for name := range universe {
-		if !set[name] {
-			rest[name] = true
-		}
-	}
-	return rest
+	return set
 }
 
 // truthOfNumber says what a comparison of evt.num, which counts from 1, always is.
 func truthOfNumber(c *Check) (truth, known bool) {
-	v, ok := c.Right.(*Literal)
-	if !ok || v.Text != "0" {
-		return false, false
-	}
+	zero := len(literals(c.Right)) == 1 && literals(c.Right)[0].Text == "0"
 	switch c.Op {
-	case "=", "==", "<", "<=":
-		return false, true
+	case "=", "==", "<=", "in", "intersects":
+		return false, zero
 	case ">", "!=":
-		return true, true
+		return true, zero
 	}
-	return false, false
+	return c.Op == ">=", zero && (c.Op == ">=" || c.Op == "<")
 }

@@ -1,6 +1,11 @@
 package expr
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
 
 // Print writes a condition canonically: (evt.type = open and proc.name in (a, b)).
 func Print(n Node) string {
@@ -33,11 +38,20 @@ func write(b *strings.Builder, n Node) {
 		if n.Modifier != "" {
 			b.WriteString(" " + n.Modifier)
 		}
-		if n.Right != nil {
-			b.WriteByte(' ')
-			writeOperand(b, n.Right)
-		}
+		writeRight(b, n)
 	}
+}
+
+func writeRight(b *strings.Builder, c *Check) {
+	if c.Right == nil {
+		return
+	}
+	b.WriteByte(' ')
+	if v, ok := c.Right.(*Literal); ok && c.Modifier == "" && slices.Contains(stringOperators, c.Op) && slices.Contains(modifiers, v.Text) {
+		writeQuoted(b, v.Text) // else it would be read as a modifier
+		return
+	}
+	writeOperand(b, c.Right)
 }
 
 func join(b *strings.Builder, items []Node, word string) {
@@ -64,22 +78,33 @@ func writeOperand(b *strings.Builder, o Operand) {
 		}
 	case *Transformer:
 		b.WriteString(o.Name)
-		writeItems(b, o.Args)
+		writeItems(b, o.Args, writeArgument)
 		writeBrackets(b, o.Arg, o.HasArg)
 	case *List:
-		writeItems(b, o.Items)
+		writeItems(b, o.Items, writeOperand)
 	case *Literal:
 		writeLiteral(b, o.Text)
 	}
 }
 
-func writeItems(b *strings.Builder, items []Operand) {
+// writeArgument quotes a value that would be read as a field.
+func writeArgument(b *strings.Builder, o Operand) {
+	if v, ok := o.(*Literal); ok {
+		if r := (reader{text: v.Text}); r.word() != "" && r.peek() == '.' {
+			writeQuoted(b, v.Text)
+			return
+		}
+	}
+	writeOperand(b, o)
+}
+
+func writeItems(b *strings.Builder, items []Operand, write func(*strings.Builder, Operand)) {
 	b.WriteByte('(')
 	for i, item := range items {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		writeOperand(b, item)
+		write(b, item)
 	}
 	b.WriteByte(')')
 }
@@ -89,43 +114,50 @@ func writeBrackets(b *strings.Builder, arg string, given bool) {
 		return
 	}
 	b.WriteByte('[')
-	if arg == "" || strings.ContainsAny(arg, " \t\n\r\b[]\"'\\") {
-		writeQuoted(b, arg)
-	} else {
+	if isPlain(arg) && !strings.ContainsAny(arg, "[]\"'") {
 		b.WriteString(arg)
+	} else {
+		writeQuoted(b, arg)
 	}
 	b.WriteByte(']')
 }
 
-// writeLiteral quotes a value if it could not be read back without.
+// writeLiteral quotes a value if it could not be read back without, or not be shown.
 func writeLiteral(b *strings.Builder, text string) {
-	if text != "" && !strings.ContainsAny(text, " \t\n\r\b\f(),=\"'") {
+	if isPlain(text) && !strings.ContainsAny(text, "(),=\"'") {
 		b.WriteString(text)
 		return
 	}
 	writeQuoted(b, text)
 }
 
+// isPlain says that a text is not empty and has neither blanks nor control characters nor broken UTF-8.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] == 0x7f {
+			return false
+		}
+	}
+	return text != "" && utf8.ValidString(text)
+}
+
+// named are the characters whose escapes are letters.
+var named = map[byte]string{'"': `\"`, '\\': `\\`, '\b': `\b`, '\f': `\f`, '\n': `\n`, '\r': `\r`, '\t': `\t`}
+
 func writeQuoted(b *strings.Builder, text string) {
 	b.WriteByte('"')
-	for i := range len(text) {
-		switch c := text[i]; c {
-		case '"', '\\':
-			b.WriteByte('\\')
-			b.WriteByte(c)
-		case '\b':
-			b.WriteString(`\b`)
-		case '\f':
-			b.WriteString(`\f`)
-		case '\n':
-			b.WriteString(`\n`)
-		case '\r':
-			b.WriteString(`\r`)
-		case '\t':
-			b.WriteString(`\t`)
+	for len(text) > 0 {
+		char, size := utf8.DecodeRuneInString(text)
+		c := text[0]
+		switch escape := named[c]; {
+		case escape != "":
+			b.WriteString(escape)
+		case c < ' ' || c == 0x7f || char == utf8.RuneError && size == 1:
+			fmt.Fprintf(b, `\x%02x`, c)
 		default:
-			b.WriteByte(c)
+			b.WriteString(text[:size])
 		}
+		text = text[size:]
 	}
 	b.WriteByte('"')
 }

@@ -2,44 +2,53 @@ package expr
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"strings"
-	"unicode/utf8"
 )
 
 // textTest makes the test of a text against the constants of a check.
 func textTest(c *Check, items []*Literal) (func(string) bool, error) {
+	any := c.Modifier != "allof" && len(items) > 0
 	switch c.Op {
 	case "=", "==", "in", "intersects":
-		if c.Modifier != "allof" {
+		if any {
 			return newSet(items).has, nil
 		}
+	case "!=":
+		if c.Modifier == "allof" && len(items) > 0 {
+			s := newSet(items)
+			return func(text string) bool { return !s.has(text) }, nil
+		}
 	case "pmatch":
-		paths := newPathSet(items)
-		return paths.match, nil
+		return newPathSet(items).match, nil
 	case "regex":
-		return combine(c, items, parseRegex, func(s string, r *regexp.Regexp) bool { return matchRegex(r, s) })
+		return combine(c, items, parseRegex, func(s string, r *regexp.Regexp) bool { return r.MatchString(s) })
 	case "glob", "iglob":
-		fold := c.Op == "iglob"
-		return combine(c, items, func(v *Literal) (glob, error) { return parseGlob(v.Text, fold), nil }, func(s string, g glob) bool { return g.match(s) })
+		parse := func(v *Literal) (*glob, error) { g := parseGlob(v.Text, c.Op == "iglob"); return &g, nil }
+		return combine(c, items, parse, func(s string, g *glob) bool { return g.match(s) })
+	case "icontains":
+		parse := func(v *Literal) (string, error) { return toLower(v.Text), nil }
+		return combine(c, items, parse, containsFold)
 	case "startswith":
-		if c.Modifier != "allof" && len(items) > 4 {
-			return newPrefixes(items), nil
+		if any && len(items) > 2 && len(items) <= maxPrefixes {
+			return newPrefixes(items).match, nil
 		}
 	}
-	same := textPair(strings.Replace(c.Op, "!=", "=", 1))
-	return combine(c, items, func(v *Literal) (string, error) { return v.Text, nil }, same)
+	return combine(c, items, func(v *Literal) (string, error) { return v.Text, nil }, textPair(c.Op))
 }
 
 // textPairTest is the comparison of two texts that are both read from the event.
 func textPairTest(c *Check) (func(a, b string) bool, error) {
 	switch c.Op {
 	case "regex":
-		return nil, wrong(c, "regex wants its expression in the condition")
+		return nil, wrong(c.Right, "regex wants its expression in the condition")
 	case "glob", "iglob":
 		fold := c.Op == "iglob"
-		return func(a, b string) bool { return parseGlob(b, fold).match(a) }, nil
+		return func(a, b string) bool { g := parseGlob(b, fold); return g.match(a) }, nil
+	case "icontains":
+		return func(a, b string) bool { return containsFold(a, toLower(b)) }, nil
 	case "pmatch":
-		return func(a, b string) bool { return newPathSet([]*Literal{{Text: b}}).match(a) }, nil
+		return beginsPath, nil
 	}
 	return textPair(c.Op), nil
 }
@@ -58,8 +67,6 @@ func textPair(op string) func(a, b string) bool {
 		return func(a, b string) bool { return a >= b }
 	case "contains":
 		return strings.Contains
-	case "icontains":
-		return containsFold
 	case "startswith":
 		return strings.HasPrefix
 	case "endswith":
@@ -68,19 +75,24 @@ func textPair(op string) func(a, b string) bool {
 	return func(a, b string) bool { return a == b }
 }
 
-// containsFold is strings.Contains regardless of the case of ASCII letters.
+// containsFold is strings.Contains regardless of the case of ASCII letters; part is in lower case.
 func containsFold(s, part string) bool {
-	for i := 0; i+len(part) <= len(s); i++ {
-		if equalFold(s[i:i+len(part)], part) {
+	if part == "" {
+		return true
+	}
+	for first, last := part[0], len(s)-len(part); last >= 0; last-- {
+		if lower(s[0]) == first && equalFold(s[:len(part)], part) {
 			return true
 		}
+		s = s[1:]
 	}
 	return false
 }
 
-func equalFold(a, b string) bool {
-	for i := range len(a) {
-		if lower(a[i]) != lower(b[i]) {
+// equalFold compares a text with one of the same length in lower case.
+func equalFold(s, low string) bool {
+	for i := range len(low) {
+		if lower(s[i]) != low[i] {
 			return false
 		}
 	}
@@ -94,156 +106,35 @@ func lower(c byte) byte {
 	return c
 }
 
-// A set is several texts. Few are compared one by one, which costs less than a hash.
-type set struct {
-	few    []string
-	many   map[string]struct{}
-	length [64]bool // of texts shorter than that, those that are there; the rest counts as the last
-}
+// toLower changes ASCII letters only, and allocates nothing if there is nothing to change.
+func toLower(s string) string { return mapBytes(s, lower) }
 
-func newSet(items []*Literal) *set {
-	s := &set{}
-	for _, item := range items {
-		s.length[min(len(item.Text), len(s.length)-1)] = true
-		s.few = append(s.few, item.Text)
-	}
-	if len(items) > 4 {
-		s.many = make(map[string]struct{}, len(items))
-		for _, text := range s.few {
-			s.many[text] = struct{}{}
-		}
-	}
-	return s
-}
+func toUpper(s string) string { return mapBytes(s, upper) }
 
-func (s *set) has(text string) bool {
-	if !s.length[min(len(text), len(s.length)-1)] {
-		return false
-	}
-	if s.many != nil {
-		_, ok := s.many[text]
-		return ok
-	}
-	for _, own := range s.few {
-		if own == text {
-			return true
-		}
-	}
-	return false
-}
-
-// newPrefixes tests for many prefixes by their first two bytes.
-func newPrefixes(items []*Literal) func(string) bool {
-	by := map[[2]byte][]string{}
-	var short []string
-	for _, item := range items {
-		if len(item.Text) < 2 {
-			short = append(short, item.Text)
+func mapBytes(s string, f func(byte) byte) string {
+	for i := range len(s) {
+		if f(s[i]) == s[i] {
 			continue
 		}
-		key := [2]byte{item.Text[0], item.Text[1]}
-		by[key] = append(by[key], item.Text)
-	}
-	return func(s string) bool {
-		for _, p := range short {
-			if strings.HasPrefix(s, p) {
-				return true
-			}
+		b := []byte(s)
+		for ; i < len(b); i++ {
+			b[i] = f(b[i])
 		}
-		if len(s) < 2 {
-			return false
-		}
-		for _, p := range by[[2]byte{s[0], s[1]}] {
-			if strings.HasPrefix(s, p) {
-				return true
-			}
-		}
-		return false
-	}
-}
-
-// parseRegex reads a regular expression that must match the whole text.
-func parseRegex(v *Literal) (*regexp.Regexp, error) {
-	r, err := regexp.Compile(`\A(?:` + v.Text + `)\z`)
-	if err != nil {
-		return nil, wrong(v, "regex %q: %v", v.Text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-	return r, nil
-}
-
-func matchRegex(r *regexp.Regexp, s string) bool {
-	if !utf8.ValidString(s) {
-		s = strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return r.MatchString(s)
-}
-
-// A pathSet is several paths, of which one must be a prefix of a path, by whole components. Components may be globs.
-type pathSet struct{ root pathNode }
-
-type pathNode struct {
-	end   bool
-	next  map[string]*pathNode
-	globs []pathGlob
-}
-
-type pathGlob struct {
-	glob glob
-	node *pathNode
-}
-
-func newPathSet(items []*Literal) *pathSet {
-	s := &pathSet{}
-	for _, item := range items {
-		n := &s.root
-		for part := range strings.SplitSeq(item.Text, "/") {
-			if part != "" {
-				n = n.child(part)
-			}
-		}
-		n.end = true
+		return string(b)
 	}
 	return s
 }
 
-func (n *pathNode) child(part string) *pathNode {
-	if strings.ContainsAny(part, "*?[") {
-		for _, g := range n.globs {
-			if g.glob.pattern == part {
-				return g.node
-			}
-		}
-		g := pathGlob{parseGlob(part, false), &pathNode{}}
-		n.globs = append(n.globs, g)
-		return g.node
-	}
-	if n.next == nil {
-		n.next = map[string]*pathNode{}
-	}
-	if n.next[part] == nil {
-		n.next[part] = &pathNode{}
-	}
-	return n.next[part]
-}
-
-func (s *pathSet) match(path string) bool { return s.root.match(path) }
-
-func (n *pathNode) match(path string) bool {
-	if n.end {
-		return true
-	}
-	path = strings.TrimLeft(path, "/")
-	if path == "" {
-		return false
-	}
-	part, rest, _ := strings.Cut(path, "/")
-	if next := n.next[part]; next != nil && next.match(rest) {
-		return true
-	}
-	for _, g := range n.globs {
-		if g.glob.match(part) && g.node.match(rest) {
-			return true
+// parseRegex reads a regular expression of RE2's POSIX syntax, which must match the whole text: no \d, \b or (?i), a dot
+// is any character but a newline, a negated class has newlines too, ^ and $ stand at lines. What is not UTF-8 reads as
+// U+FFFD.
+func parseRegex(v *Literal) (*regexp.Regexp, error) {
+	tree, err := syntax.Parse(v.Text, syntax.ClassNL)
+	if err == nil {
+		var r *regexp.Regexp
+		if r, err = regexp.Compile(`\A(?:` + tree.String() + `)\z`); err == nil {
+			return r, nil
 		}
 	}
-	return false
+	return nil, wrong(v, "regex %q: %v", v.Text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 }

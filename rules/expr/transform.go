@@ -14,15 +14,15 @@ func (l *Language[T]) transform(t *Transformer) (*value[T], error) {
 		if args[i], err = l.operand(a); err != nil {
 			return nil, err
 		}
-		if args[i].flags&NoTransformer != 0 {
+		if args[i].flags&(NoTransformer|Resolved) != 0 {
 			return nil, wrong(a, "field %s cannot be transformed", args[i].name)
 		}
 	}
 	switch t.Name {
 	case "tolower":
-		return mapText(t, args, strings.ToLower)
+		return mapText(t, args, toLower)
 	case "toupper":
-		return mapText(t, args, strings.ToUpper)
+		return mapText(t, args, toUpper)
 	case "basename":
 		return mapText(t, args, baseName)
 	case "b64":
@@ -40,10 +40,18 @@ func (l *Language[T]) transform(t *Transformer) (*value[T], error) {
 }
 
 func wantArgs[T any](t *Transformer, args []*value[T], n int) error {
-	if len(args) != n {
-		return wrong(t, "%s wants %d arguments, not %d", t.Name, n, len(args))
+	plural := "s"
+	if n == 1 {
+		plural = ""
 	}
-	return nil
+	at := t.At
+	switch {
+	case len(args) == n:
+		return nil
+	case len(args) > n:
+		at = t.Args[n].Pos()
+	}
+	return wrongAt(at, "%s wants %d argument%s, not %d", t.Name, n, plural, len(args))
 }
 
 // baseName is what follows the last slash: of /a/b it is b, of /a/ nothing.
@@ -60,7 +68,7 @@ func mapText[T any](t *Transformer, args []*value[T], f func(string) string) (*v
 	if !isText(v) {
 		return nil, wrong(t.Args[0], "%s wants a string, and %s is of type %s", t.Name, v.name, v.kind)
 	}
-	out := &value[T]{name: t.Name + "()", kind: v.kind, many: v.many, flags: v.flags & (ListValued | AnyOf)}
+	out := &value[T]{name: t.Name + "()", kind: v.kind, many: v.many, flags: v.flags & (ListValued | AnyOf), present: v.present}
 	if v.many {
 		out.eachText = func(t *T, yield func(string) bool) bool {
 			return v.eachText(t, func(s string) bool { return yield(f(s)) })
@@ -95,7 +103,11 @@ func decode64[T any](t *Transformer, args []*value[T]) (*value[T], error) {
 		if !ok {
 			return "", false
 		}
-		raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(s, "="))
+		encoding := base64.StdEncoding
+		if len(s)%4 != 0 {
+			encoding = base64.RawStdEncoding
+		}
+		raw, err := encoding.DecodeString(s)
 		return string(raw), err == nil
 	}}, nil
 }
@@ -111,7 +123,7 @@ func length[T any](t *Transformer, args []*value[T]) (*value[T], error) {
 	case v.eachText != nil:
 		out.uint_ = func(t *T) (n uint64, _ bool) {
 			v.eachText(t, func(string) bool { n++; return true })
-			return n, true
+			return n, n > 0 || v.isThere(t)
 		}
 	case v.text != nil:
 		out.uint_ = func(t *T) (uint64, bool) { s, ok := v.text(t); return uint64(len(s)), ok }
@@ -121,6 +133,14 @@ func length[T any](t *Transformer, args []*value[T]) (*value[T], error) {
 		return nil, wrong(t.Args[0], "len wants a string or a list, and %s is of type %s", v.name, v.kind)
 	}
 	return out, nil
+}
+
+// isThere tells a list without values from an absent one.
+func (v *value[T]) isThere(t *T) bool {
+	if v.present != nil {
+		return v.present(t)
+	}
+	return !v.eachText(t, func(string) bool { return false })
 }
 
 // joined puts a separator between the values of a list.
@@ -142,7 +162,7 @@ func joined[T any](t *Transformer, args []*value[T]) (*value[T], error) {
 		}
 		var parts []string
 		list.eachText(t, func(s string) bool { parts = append(parts, s); return true })
-		return strings.Join(parts, between), true
+		return strings.Join(parts, between), len(parts) > 0 || list.isThere(t)
 	}}, nil
 }
 
@@ -184,9 +204,9 @@ func option[T any](t *Transformer, args []*value[T]) (*value[T], error) {
 		return nil, wrong(t.Args[1], "getopt wants its letters as they stand, such as \"ab:\"")
 	}
 	if t.HasArg && len(t.Arg) != 1 {
-		return nil, wrong(t, "getopt[%s]: want one letter", t.Arg)
+		return nil, wrongAt(t.At+t.ArgAt, "getopt[%s]: want one letter", t.Arg)
 	}
-	return &value[T]{name: "getopt()", kind: String, many: true, flags: ListValued, eachText: func(rec *T, yield func(string) bool) bool {
+	return &value[T]{name: "getopt()", kind: String, many: true, flags: ListValued, present: list.isThere, eachText: func(rec *T, yield func(string) bool) bool {
 		var all []string
 		list.eachText(rec, func(s string) bool { all = append(all, s); return true })
 		return getopt(all, letters.Text, func(c byte, value string) bool {

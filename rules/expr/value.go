@@ -53,6 +53,8 @@ type value[T any] struct {
 	flags Flags
 	many  bool // several values: each is called
 
+	present func(*T) bool // of several values: whether there are any, if that is not whether each calls its function
+
 	text  func(*T) (string, bool)
 	bytes func(*T) ([]byte, bool)
 	bool_ func(*T) (bool, bool)
@@ -79,7 +81,8 @@ func (l *Language[T]) operand(o Operand) (*value[T], error) {
 		return &value[T]{name: text, kind: String, text: func(*T) (string, bool) { return text, true }}, nil
 	case *List:
 		all := literals(o)
-		return &value[T]{name: PrintOperand(o), kind: String, many: true, flags: ListValued, eachText: func(_ *T, yield func(string) bool) bool {
+		there := func(*T) bool { return true }
+		return &value[T]{name: PrintOperand(o), kind: String, many: true, flags: ListValued, present: there, eachText: func(_ *T, yield func(string) bool) bool {
 			for _, v := range all {
 				if !yield(v.Text) {
 					return false
@@ -101,9 +104,8 @@ func (l *Language[T]) fieldValue(ref *FieldRef) (*value[T], error) {
 	v.many = several && (f.Flags&(ListValued|TwoSided) != 0 || f.Flags&AnyOf != 0 && !arg.Given)
 	if v.many {
 		v.readMany(f, arg)
-		return v, nil
+		return v, v.ready(ref)
 	}
-	v.flags &^= AnyOf
 	switch {
 	case f.Text != nil:
 		v.text = func(t *T) (string, bool) { return f.Text(t, arg) }
@@ -120,7 +122,32 @@ func (l *Language[T]) fieldValue(ref *FieldRef) (*value[T], error) {
 	case f.Addr != nil:
 		v.addr = func(t *T) (netip.Addr, bool) { return f.Addr(t, arg) }
 	}
-	return v, nil
+	return v, v.ready(ref)
+}
+
+// ready says whether the field can be read as its kind wants.
+func (v *value[T]) ready(ref *FieldRef) error {
+	var ok bool
+	switch v.kind.class() {
+	case texts:
+		ok = v.text != nil || v.eachText != nil || v.flags&Resolved != 0 && v.addr != nil
+	case byteStrings:
+		ok = v.bytes != nil
+	case booleans:
+		ok = v.bool_ != nil
+	case signed:
+		ok = v.int_ != nil || v.eachInt != nil
+	case unsigned:
+		ok = v.uint_ != nil || v.eachUint != nil
+	case floats:
+		ok = v.float != nil
+	case addresses:
+		ok = v.addr != nil || v.eachAddr != nil
+	}
+	if !ok {
+		return wrong(ref, "field %s cannot be read as %s", v.name, v.kind)
+	}
+	return nil
 }
 
 func (v *value[T]) readMany(f *Field[T], arg Argument) {

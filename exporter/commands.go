@@ -1,0 +1,32 @@
+package exporter
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// Commands are what the program does, by its first argument.
+type Commands struct {
+	Run, Doctor, Replay func(ctx context.Context) error
+	Collectors          func() []Entry
+}
+
+// Add adds them to the command line; do wraps each.
+func (c Commands) Add(app *kingpin.Application, flags *CommandLine, do func(func(context.Context) error) kingpin.Action) {
+	app.Command("run", "Watch this machine and serve what is seen; the default.").Default().Action(do(c.Run))
+	app.Command("check", "Check the configuration file.").Action(do(func(context.Context) error {
+		_, err := fmt.Println(cmp.Or(flags.Config, "the defaults") + ": ok")
+		return err
+	}))
+	app.Command("doctor", "Say what this kernel and host allow, and why something is off.").Action(do(c.Doctor))
+	app.Command("metrics", "Print the reference page of all metrics.").Action(do(func(context.Context) error {
+		return WriteReference(os.Stdout, c.Collectors())
+	}))
+	replay := app.Command("replay", "Play a recording: of --record.path, as events; or of events in JSON lines, as hits of rules.").Action(do(c.Replay))
+	replay.Arg("recording", "What --record.path named, or a file of events.").Required().StringVar(&flags.Recording)
+	replay.Flag("rules", "Rule files, instead of the configuration's.").StringsVar(&flags.Rules)
+}

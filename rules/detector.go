@@ -1,0 +1,128 @@
+package rules
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/yagura-io/yagura/rules/event"
+	"github.com/yagura-io/yagura/rules/expr"
+)
+
+// A Collector is told of hits, from the goroutine that evaluates: it must not wait.
+type Collector interface {
+	Load(rules []*event.Rule)                // what is evaluated from now on
+	Count(rule *event.Rule, ev *event.Event) // each hit
+	Keep(h *event.Hit)                       // those that the rule's rate allows; it may keep them
+	Spent(d time.Duration)                   // now and then: how long the rules took for one event
+}
+
+// DetectorOptions say what of the machine fields read, and where hits go besides the configured outputs.
+type DetectorOptions struct {
+	Off          bool   // no rule is loaded
+	Root, Procfs string // the host's, as they are seen from here
+	Hits         Collector
+	Redact       func(args []string) []string
+	RedactText   func(text string) string
+	Stdout       io.Writer
+	Log          *slog.Logger
+}
+
+// A Detector loads rules as a Config says, evaluates them, and tells of their hits.
+type Detector struct {
+	*Engine
+	*Evaluator // of the one source that there is
+	options    DetectorOptions
+	delivery   *Delivery
+	hosts      *Hosts
+}
+
+// NewDetector makes the outputs ready. Nothing is loaded yet.
+func NewDetector(c Config, o DetectorOptions) *Detector {
+	d := &Detector{options: o, hosts: NewHosts(nil), delivery: NewDelivery(c.Outputs, c.Format, o.Stdout, o.Log)}
+	d.Engine = NewEngine(EngineOptions{Names: NewHostNames(o.Root, o.Procfs), Procfs: o.Procfs, Redact: o.Redact, RedactText: o.RedactText,
+		Count: o.Hits.Count, Spent: o.Hits.Spent,
+		Tell: func(h *event.Hit) {
+			o.Hits.Keep(h)
+			d.delivery.Tell(h)
+		}})
+	d.Evaluator = d.Engine.Evaluator()
+	return d
+}
+
+// Load reads and compiles the rules, replaces all that were loaded, and then says what they can match. If a file has an
+// error nothing changes; the error has every one of them, each with its file, line, column and a caret.
+func (d *Detector) Load(c Config, interest func(event.Interest) error) error {
+	if d.options.Off {
+		return nil
+	}
+	set, language, results, err := c.Load(d.hosts)
+	if err != nil {
+		return err
+	}
+	var failed strings.Builder
+	for i := range results {
+		r := &results[i]
+		if !r.Successful {
+			r.WriteText(&failed, false)
+		}
+		for _, w := range r.Warnings {
+			d.options.Log.Debug("rules: "+w.Message, "file", r.Name, "code", w.Code)
+		}
+	}
+	if failed.Len() > 0 {
+		return fmt.Errorf("load the rules:\n%s", strings.TrimRight(failed.String(), "\n"))
+	}
+	if err := d.Compile(language, set, c); err != nil {
+		return fmt.Errorf("load the rules: %w", err)
+	}
+	d.options.Hits.Load(d.Rules())
+	d.options.Log.Info("rules are loaded", "rules", len(d.Rules()), "files", len(results), "event_types", len(d.Interest().Terms))
+	return interest(d.Interest())
+}
+
+// Load reads all rules that a configuration names. Hosts may be nil, where no host's name is looked up.
+func (c Config) Load(hosts *Hosts) (*Set, *expr.Language[Record], []Result, error) {
+	files, err := c.files()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	priority, err := event.PriorityNamed(c.Priority)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("rules: priority: %w", err)
+	}
+	options := LanguageOptions{Static: c.StaticFields}
+	if hosts != nil {
+		options.Resolve = hosts.Resolve
+	}
+	language := Language(options)
+	set, results := Load(files, LoadOptions{Language: language, MinPriority: &priority, Selection: c.Select,
+		CheckOutput: func(r *Rule) ([]expr.Warning, error) {
+			_, err := newTeller(language, r, c)
+			var check *expr.CheckError
+			if err != nil && !errors.As(err, &check) {
+				return nil, fmt.Errorf("output: %w", err)
+			}
+			return nil, err
+		}})
+	if hosts != nil {
+		for _, r := range set.Rules {
+			expr.Walk(r.Condition, hosts.expect)
+		}
+	}
+	return set, language, results, nil
+}
+
+// Run delivers alerts and looks up hosts until ctx is done.
+func (d *Detector) Run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- d.hosts.Run(ctx) }()
+	return errors.Join(d.delivery.Run(ctx), <-done)
+}
+
+// Outputs says what has become of the alerts, by output.
+func (d *Detector) Outputs() []event.Delivered { return d.delivery.Stats() }

@@ -1,0 +1,260 @@
+// Package rules is what is worth telling someone: it loads rules over system calls in Falco's language, evaluates them
+// over events, and tells of hits. It knows neither where events come from nor what becomes of a hit.
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/yagura-io/yagura/rules/event"
+	"github.com/yagura-io/yagura/rules/expr"
+)
+
+// EngineOptions say what becomes of hits. Each function may be nil; those that are set are called from the goroutine that
+// evaluates, so they must not wait.
+type EngineOptions struct {
+	Names  Names
+	Procfs string // empty in a replay: what the event does not hold is absent
+
+	// Count is told of every hit. Tell is told of those that the rule's rate allows, with their particulars, which it may
+	// keep. Spent is told now and then how long the rules took for one event.
+	Count func(rule *event.Rule, ev *event.Event)
+	Tell  func(h *event.Hit)
+	Spent func(d time.Duration)
+
+	// Redact takes secrets out of an argument list, RedactText out of another text, before a hit is told.
+	Redact     func(args []string) []string
+	RedactText func(text string) string
+}
+
+// An Engine evaluates the loaded rules over events. What is loaded is replaced as a whole, and evaluated by any number of
+// Evaluators at once.
+type Engine struct {
+	options EngineOptions
+	loaded  atomic.Pointer[compiled]
+	run     string // begins the ids of hits
+	hits    atomic.Uint64
+
+	mu     sync.Mutex
+	limits map[string]*limiter // by rule, so that a reload does not open them anew
+}
+
+// NewEngine returns an engine without rules.
+func NewEngine(o EngineOptions) *Engine {
+	e := &Engine{options: o, limits: map[string]*limiter{}, run: fmt.Sprintf("%x", time.Now().UnixNano()/1e6)}
+	e.loaded.Store(&compiled{byType: make([][]*matcher, len(event.Types))})
+	return e
+}
+
+// compiled is one loaded set. It does not change.
+type compiled struct {
+	byType   [][]*matcher // by event type, in the order of the rules
+	rules    []*event.Rule
+	first    bool // the first rule that matches is the only one
+	interest event.Interest
+}
+
+// A matcher is one rule, ready to be evaluated for one event type.
+type matcher struct {
+	rule  *event.Rule
+	test  func(*Record) bool
+	tell  *teller
+	limit *limiter
+}
+
+// A teller is how hits of a rule are written.
+type teller struct {
+	output *Format
+	fields []namedFormat // what alerts show besides
+}
+
+type namedFormat struct {
+	name   string
+	format *Format
+}
+
+// Compile makes a set ready, and replaces with it what was loaded. On an error nothing changes.
+func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) error {
+	c := &compiled{byType: make([][]*matcher, len(event.Types)), first: config.Matching == "first"}
+	var failed error
+	names := map[string]bool{}
+	for _, r := range set.Rules {
+		if !r.Enabled {
+			continue
+		}
+		names[r.Name] = true
+		if err := e.add(c, l, r, config); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Name, err))
+		}
+		c.rules = append(c.rules, &r.Rule)
+	}
+	if failed != nil {
+		return failed
+	}
+	c.interest = interestOf(set.Rules)
+	e.forgetLimits(names)
+	e.loaded.Store(c)
+	return nil
+}
+
+func (e *Engine) add(c *compiled, l *expr.Language[Record], r *Rule, config Config) error {
+	tell, err := newTeller(l, r, config)
+	if err != nil {
+		return err
+	}
+	scope, err := config.scopeOf(r)
+	if err != nil {
+		return err
+	}
+	condition := r.Condition
+	if scope != nil {
+		condition = &expr.And{Items: []expr.Node{r.Condition, scope}}
+	}
+	limit := e.limiter(r.Name, config.Rate)
+	for t := 1; t < len(event.Types); t++ {
+		name := event.Types[t].Name
+		if !r.Types[name] {
+			continue
+		}
+		n, truth := expr.Fix(condition, "evt.type", name)
+		if truth == expr.Never {
+			continue
+		}
+		m := &matcher{rule: &r.Rule, tell: tell, limit: limit, test: func(*Record) bool { return true }}
+		if truth == expr.Unknown {
+			if m.test, err = l.Compile(n); err != nil {
+				return err
+			}
+		}
+		c.byType[t] = append(c.byType[t], m)
+	}
+	return nil
+}
+
+func newTeller(l *expr.Language[Record], r *Rule, config Config) (*teller, error) {
+	extra, fields := config.extra(r)
+	output, err := NewFormat(l, r.Output+extra)
+	if err != nil {
+		return nil, fmt.Errorf("output: %w", err)
+	}
+	t := &teller{output: output}
+	for _, f := range fields {
+		format, err := NewFormat(l, f.text)
+		if err != nil {
+			return nil, fmt.Errorf("extra field %s: %w", f.name, err)
+		}
+		t.fields = append(t.fields, namedFormat{f.name, format})
+	}
+	return t, nil
+}
+
+// forgetLimits drops those of rules that are loaded no more.
+func (e *Engine) forgetLimits(keep map[string]bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name := range e.limits {
+		if !keep[name] {
+			delete(e.limits, name)
+		}
+	}
+}
+
+// Rules returns the rules that are evaluated, in their order.
+func (e *Engine) Rules() []*event.Rule { return e.loaded.Load().rules }
+
+// limiter returns the rule's, which outlives reloads.
+func (e *Engine) limiter(rule string, rate Rate) *limiter {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.limits[rule]
+	if l == nil {
+		l = &limiter{}
+		e.limits[rule] = l
+	}
+	l.setRate(rate)
+	return l
+}
+
+// Interest is what the loaded rules can match.
+func (e *Engine) Interest() event.Interest { return e.loaded.Load().interest }
+
+// Suppressed calls yield with how many hits of a rule were counted but not told, as they came too fast.
+func (e *Engine) Suppressed(yield func(rule string, n uint64)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, l := range e.limits {
+		yield(name, l.suppressed.Load())
+	}
+}
+
+// An Evaluator evaluates the engine's rules over the events of one source, in one goroutine.
+type Evaluator struct {
+	engine *Engine
+	record *Record // as conditions see the event
+	told   *Record // as people see it
+	events uint64
+	shown  redactions
+}
+
+// Evaluator returns a new one.
+func (e *Engine) Evaluator() *Evaluator {
+	return &Evaluator{engine: e, record: NewRecord(e.options.Names, e.options.Procfs), told: NewRecord(e.options.Names, e.options.Procfs),
+		shown: redactions{redact: e.options.Redact, text: e.options.RedactText}}
+}
+
+// timedEvery is how many events are evaluated between two whose time is taken.
+const timedEvery = 64
+
+// Eval evaluates one event. It allocates nothing unless a rule matches.
+func (v *Evaluator) Eval(ev *event.Event) {
+	c := v.engine.loaded.Load()
+	if int(ev.Type) >= len(c.byType) {
+		return
+	}
+	matchers := c.byType[ev.Type]
+	if len(matchers) == 0 {
+		return
+	}
+	if v.events++; v.events%timedEvery != 0 || v.engine.options.Spent == nil {
+		v.eval(c, matchers, ev)
+		return
+	}
+	begin := time.Now()
+	v.eval(c, matchers, ev)
+	v.engine.options.Spent(time.Since(begin))
+}
+
+func (v *Evaluator) eval(c *compiled, matchers []*matcher, ev *event.Event) {
+	v.record.Reset(ev)
+	for _, m := range matchers {
+		if !m.test(v.record) {
+			continue
+		}
+		v.hit(m, ev)
+		if c.first {
+			return
+		}
+	}
+}
+
+func (v *Evaluator) hit(m *matcher, ev *event.Event) {
+	o := &v.engine.options
+	if o.Count != nil {
+		o.Count(m.rule, ev)
+	}
+	if o.Tell == nil || !m.limit.allow(ev.Time) {
+		return
+	}
+	kept := v.shown.clone(ev)
+	v.told.Reset(kept)
+	h := &event.Hit{ID: fmt.Sprintf("%s-%d", v.engine.run, v.engine.hits.Add(1)), Rule: m.rule, Time: time.Unix(0, ev.Time), Event: kept}
+	h.Output = string(m.tell.output.Append(nil, v.told))
+	h.Fields = m.tell.output.AppendFields(h.Fields, v.told)
+	for _, f := range m.tell.fields {
+		h.Fields = append(h.Fields, event.HitField{Name: f.name, Value: f.format.value(v.told)})
+	}
+	o.Tell(h)
+}
