@@ -29,15 +29,17 @@ func (e *entry) exceptions(appended bool) (all []*exception) {
 		e.fail(invalid(where, "Rule exceptions must be a sequence"))
 		return nil
 	}
+	seen := map[string]bool{}
 	for _, n := range v.items {
 		x, err := e.l.readException(where, n, appended)
 		if err != nil {
 			e.fail(err)
 			return nil
 		}
-		if slices.ContainsFunc(all, func(earlier *exception) bool { return earlier.name == x.name }) {
+		if seen[x.name] {
 			e.l.warn(x.where, "LOAD_EXCEPTION_NAME_NOT_UNIQUE", fmt.Sprintf("Multiple definitions of exception '%s' in the same rule", x.name))
 		}
+		seen[x.name] = true
 		all = append(all, x)
 	}
 	return all
@@ -159,10 +161,14 @@ func (l *loader) isField(text string) bool {
 
 // appendExceptions adds values to exceptions that a rule has, and exceptions that it has not.
 func (l *loader) appendExceptions(r *ruleInfo, all []*exception) error {
+	named := map[string]*exception{}
+	for _, x := range slices.Backward(r.exceptions) {
+		named[x.name] = x
+	}
+	r.exceptions = slices.Clip(r.exceptions)
 	for _, x := range all {
-		i := slices.IndexFunc(r.exceptions, func(before *exception) bool { return before.name == x.name })
-		if i >= 0 {
-			if err := extendException(r.exceptions[i], x); err != nil {
+		if before := named[x.name]; before != nil {
+			if err := extendException(before, x); err != nil {
 				return err
 			}
 			continue
@@ -176,7 +182,8 @@ func (l *loader) appendExceptions(r *ruleInfo, all []*exception) error {
 		if err := l.checkException(r, x); err != nil {
 			return err
 		}
-		r.exceptions = append(slices.Clip(r.exceptions), x)
+		r.exceptions = append(r.exceptions, x)
+		named[x.name] = x
 	}
 	return nil
 }

@@ -12,8 +12,11 @@ import (
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
-// maxRulesFile bounds a rules file.
-const maxRulesFile = 16 << 20
+// Bounds of one rules file, and of all of a load.
+const (
+	maxRulesFile = 16 << 20
+	maxLoad      = 256 << 20
+)
 
 // A File is the text of one rules file.
 type File struct {
@@ -93,11 +96,12 @@ type loader struct {
 	macros objects[macroInfo]
 	rules  objects[ruleInfo]
 	next   int // the number of the next definition
+	size   int // bytes that were read
 	engine version
 	broken bool // a file could not be read to its end
 	failed bool // there is an error
 	budget int  // what lists and macros may still make of the files
-	work   int  // bytes that may still be searched for lists
+	work   int  // bytes that may still be searched for lists, or copied for what is appended
 	texts  *atlas
 	known  map[warningKey]bool // warnings that were given
 
@@ -118,12 +122,12 @@ func (o *objects[T]) add(name string, t *T) {
 	o.order = append(o.order, t)
 }
 
-// Bounds of what lists and macros make of the files, in bytes, where a part counts as many; and of the bytes of conditions
-// that are searched for lists.
+// Bounds of what lists and macros make of the files, in bytes, where a part counts as many; and of the bytes that
+// are searched for lists, or copied for what is appended.
 const (
 	maxExpanded = 32 << 20
 	partCost    = 16
-	maxWork     = 4 << 30
+	maxWork     = 1 << 30
 )
 
 // Load reads files in their order, and compiles the rules of all of them. There is a Result for each file; a file is read
@@ -193,6 +197,9 @@ func (l *loader) readFile(file File, result *Result) error {
 	text := strings.TrimPrefix(string(file.Text), "\ufeff")
 	if file.err == nil && len(text) > maxRulesFile {
 		file.err = fmt.Errorf("%d bytes: want at most %d", len(text), maxRulesFile)
+	}
+	if l.size += len(text); l.size > maxLoad && file.err == nil {
+		file.err = fmt.Errorf("all files have more than %d bytes", maxLoad)
 	}
 	if file.err != nil {
 		text = ""
@@ -276,14 +283,16 @@ func (l *loader) readItem(content *place, n *yamlNode) error {
 
 // checkKeys warns of keys that nobody reads.
 func (l *loader) checkKeys(where *place, n *yamlNode, known []string) {
-	for i, p := range n.keys {
+	seen := make(map[string]bool, len(n.keys))
+	for _, p := range n.keys {
 		key := p.key.text
 		at := where.in(inValue, key, p.key)
 		switch {
 		case !slices.Contains(known, key):
 			l.warn(at, "LOAD_UNKNOWN_KEY", fmt.Sprintf("Unknown key '%s'. The key will be ignored.", key))
-		case slices.ContainsFunc(n.keys[:i], func(q yamlPair) bool { return q.key.text == key }):
+		case seen[key]:
 			l.warn(at, "LOAD_UNKNOWN_KEY", fmt.Sprintf("Key '%s' is given twice. The second will be ignored.", key))
 		}
+		seen[key] = true
 	}
 }

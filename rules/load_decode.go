@@ -124,9 +124,19 @@ func (e *entry) tags(key string) (all []string) {
 		return nil
 	}
 	for _, item := range e.sequence(key) {
-		if !slices.Contains(all, item.text) {
-			all = append(all, item.text)
+		all = append(all, item.text)
+	}
+	return distinct(all)
+}
+
+// distinct keeps the first of equal texts.
+func distinct(texts []string) (all []string) {
+	seen := make(map[string]bool, len(texts))
+	for _, text := range texts {
+		if !seen[text] {
+			all = append(all, text)
 		}
+		seen[text] = true
 	}
 	return all
 }
@@ -182,6 +192,9 @@ func (e *entry) overrides(append, replace []string) (o overrides) {
 
 func (e *entry) override(o *overrides, where *place, p yamlPair, appendable, replaceable []string) {
 	key := p.key.text
+	if slices.Contains(o.append, key) || slices.Contains(o.replace, key) {
+		return // of keys that are given twice the first one counts
+	}
 	at := where.in(inOverride, key, p.key)
 	switch p.value.text {
 	case "append":

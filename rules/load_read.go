@@ -72,10 +72,18 @@ func (l *loader) define(d *defined, before *defined) {
 	l.next++
 }
 
-// changed numbers an object that is changed.
-func (l *loader) changed(d *defined) {
+// changed numbers an object that is changed, and counts what is copied for that.
+func (l *loader) changed(d *defined, where *place, size int) error {
 	d.visibility = l.next
 	l.next++
+	if l.work -= size; l.work < 0 {
+		return refused(where, "Too much is appended: want less to be copied than %d bytes", maxWork)
+	}
+	return nil
+}
+
+func (r *ruleInfo) size() int {
+	return cost(r.condition) + cost(r.output) + len(r.desc) + partCost*(len(r.tags)+len(r.exceptions))
 }
 
 // missing is the error of what should have been defined before. If an earlier file could not be read, it may have been.
@@ -112,7 +120,7 @@ func (l *loader) readList(content *place, n *yamlNode) error {
 			return l.missing(e.where, "List uses 'append' or 'override.items: append' but no list by that name already exists")
 		}
 		before.items = append(slices.Clip(before.items), list.items...)
-		l.changed(&before.defined)
+		return l.changed(&before.defined, list.where, partCost*len(before.items))
 	case before != nil:
 		l.define(&list.defined, &before.defined)
 		*before = *list
@@ -151,7 +159,7 @@ func (l *loader) readMacro(content *place, n *yamlNode) error {
 			return l.missing(e.where, "Macro uses 'append' or 'override.condition: append' but no macro by that name already exists")
 		}
 		before.condition = before.condition.then(macro.condition)
-		l.changed(&before.defined)
+		return l.changed(&before.defined, macro.where, cost(before.condition))
 	case before != nil:
 		l.define(&macro.defined, &before.defined)
 		*before = *macro
@@ -200,7 +208,8 @@ var ruleKeys = []ruleKey{
 		func(r, by *ruleInfo) { r.warnTypes = by.warnTypes }, nil},
 	{"skip-if-unknown-filter", func(e *entry, r *ruleInfo) { e.truth("skip-if-unknown-filter", &r.skipIfUnknown) },
 		func(r, by *ruleInfo) { r.skipIfUnknown = by.skipIfUnknown }, nil},
-	{"tags", func(e *entry, r *ruleInfo) { r.tags = e.tags("tags") }, func(r, by *ruleInfo) { r.tags = by.tags }, addTags},
+	{"tags", func(e *entry, r *ruleInfo) { r.tags = e.tags("tags") }, func(r, by *ruleInfo) { r.tags = by.tags },
+		func(r, by *ruleInfo) { r.tags = distinct(slices.Concat(r.tags, by.tags)) }},
 	{"exceptions", func(e *entry, r *ruleInfo) { r.exceptions = e.exceptions(false) },
 		func(r, by *ruleInfo) { r.exceptions = by.exceptions }, nil}, // extend: appendExceptions, which can fail
 	{"examples", func(e *entry, r *ruleInfo) { r.examples = e.examples() },
@@ -236,15 +245,6 @@ func readPriority(e *entry, r *ruleInfo) {
 	var err error
 	if r.priority, err = event.PriorityNamed(n.text); err != nil {
 		e.fail(invalid(e.where.in(inPriority, "", n), "Invalid priority"))
-	}
-}
-
-func addTags(r, by *ruleInfo) {
-	r.tags = slices.Clip(r.tags)
-	for _, tag := range by.tags {
-		if !slices.Contains(r.tags, tag) {
-			r.tags = append(r.tags, tag)
-		}
 	}
 }
 
@@ -339,7 +339,9 @@ func (l *loader) appendRule(e *entry, r *ruleInfo) error {
 	if e.has("condition") {
 		before.condition = before.condition.then(r.condition)
 	}
-	l.changed(&before.defined)
+	if err := l.changed(&before.defined, r.where, before.size()); err != nil {
+		return err
+	}
 	return l.appendExceptions(before, r.exceptions)
 }
 
@@ -363,7 +365,9 @@ func (l *loader) overrideRule(e *entry, r *ruleInfo, o overrides) error {
 	case before == nil:
 		return l.missing(r.where, "An 'override.<key>: replace' to a rule was requested but no rule by that name already exists")
 	}
-	l.changed(&before.defined)
+	if err := l.changed(&before.defined, r.where, before.size()); err != nil {
+		return err
+	}
 	return l.applyOverrides(before, r, o)
 }
 

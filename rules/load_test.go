@@ -384,6 +384,7 @@ func TestLoadIsBounded(t *testing.T) {
 		{"lists", double("- list: l0\n  items: [x]\n", "- list: l%d\n  items: [l%d, l%d]\n", "- macro: m\n  condition: proc.name in (l%d)\n", 40), "Lists make more than"},
 		{"macros", double("- macro: m0\n  condition: evt.num = 0\n", "- macro: m%d\n  condition: m%d or m%d\n", "- macro: m\n  condition: m%d\n", 40),
 			"exceeded max depth or size"},
+		{"appended", anyRule + strings.Repeat("- rule: r\n  condition: and evt.type = open and evt.num > 0\n  override: {condition: append}\n", 20000), "Too much is appended"},
 	} {
 		_, results := loadText(loadOptions(), test.text)
 		if got := told(results); len(got) == 0 || !strings.Contains(got[0], test.want) {
@@ -404,4 +405,3 @@ func TestWhereIsThePlaceInTheFile(t *testing.T) {
 		t.Errorf("checks are at %q, want %q", got, want)
 	}
 }
-
