@@ -877,13 +877,19 @@ func listen() {
 	}
 }
 
+func steal() {
+	os.Mkdir("/etc", 0o755)
+	os.WriteFile("/etc/shadow", []byte("root:*:1::::::"), 0o600)
+	os.ReadFile("/etc/shadow")
+}
+
 func main() {
 	life, err := time.ParseDuration(os.Args[1])
 	if err != nil {
 		os.Exit(2)
 	}
 	if len(os.Args) > 2 {
-		map[string]func(){"burn": burn, "eat": eat, "listen": listen}[os.Args[2]]()
+		map[string]func(){"burn": burn, "eat": eat, "listen": listen, "steal": steal}[os.Args[2]]()
 		time.Sleep(life)
 		return
 	}

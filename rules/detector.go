@@ -109,7 +109,7 @@ func (c Config) Load(hosts *Hosts) (*Set, *expr.Language[Record], []Result, erro
 			}
 			return nil, err
 		}})
-	if hosts != nil {
+	if hosts != nil && set != nil {
 		for _, r := range set.Rules {
 			expr.Walk(r.Condition, hosts.expect)
 		}
