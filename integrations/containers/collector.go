@@ -67,19 +67,8 @@ func (c *Collector) Update(_ context.Context, ch chan<- prometheus.Metric) error
 }
 
 func (c *Collector) setContainers() {
-	list := c.resolver.Containers()
-	sandboxes := map[string]*event.Container{}
-	for _, one := range list {
-		if one.IsSandbox {
-			sandboxes[one.ID] = one
-		}
-	}
-	for _, one := range list {
-		// The kubelet tells the labels of a pod only to its sandbox.
-		var kind, name string
-		if sandbox := sandboxes[one.Sandbox]; sandbox != nil {
-			kind, name = owner(sandbox.Pod, sandbox.Labels)
-		}
+	for _, one := range c.resolver.Containers() {
+		kind, name := owner(one.Pod, one.PodLabels)
 		c.info.Set(one.Workload, 1, one.ID, one.Image, one.ImageID, one.Runtime, one.PodUID, one.Sandbox, kind, name)
 		c.known.Add(event.Workload{}, 1, one.Runtime)
 	}

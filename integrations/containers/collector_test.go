@@ -32,12 +32,12 @@ func TestCollector(t *testing.T) {
 	r.table.setSynced()
 	pod := event.Workload{Namespace: "prod", Pod: "shop-7d9c5b8f6-abcde"}
 	r.table.put(testSource, found{Container: event.Container{
-		Workload: pod, ID: "sandbox", Runtime: "containerd", Image: "pause", Sandbox: "sandbox", IsSandbox: true, PodUID: podUID,
+		Workload: pod, ID: hexID2, Runtime: "containerd", Image: "pause", Sandbox: hexID2, IsSandbox: true, PodUID: podUID,
 		Labels: map[string]string{"pod-template-hash": "7d9c5b8f6"}, Created: 1,
 	}, paths: []string{"/p/s"}}, 1)
 	pod.Container = "cart"
 	r.table.put(testSource, found{Container: event.Container{
-		Workload: pod, ID: "cart", Runtime: "containerd", Image: "shop/cart:1", ImageID: "sha256:1", Sandbox: "sandbox", PodUID: podUID, Created: 2,
+		Workload: pod, ID: "cart", Runtime: "containerd", Image: "shop/cart:1", ImageID: "sha256:1", Sandbox: hexID2, PodUID: podUID, Created: 2,
 	}, paths: []string{"/p/c"}}, 1)
 	r.table.put(testSource, says("stopped", "/default/stopped"), 1)
 	r.AddCgroup(1, "/p/s")
@@ -58,8 +58,8 @@ yagura_container_evictions_total{table="cgroups"} 0
 yagura_container_evictions_total{table="containers"} 0
 # HELP yagura_container_info What its runtime says of a container, for joins by the workload labels. Always 1.
 # TYPE yagura_container_info gauge
-yagura_container_info{container="",container_id="sandbox",image="pause",image_id="",namespace="prod",owner_kind="Deployment",owner_name="shop",pod="shop-7d9c5b8f6-abcde",pod_uid="UID",runtime="containerd",sandbox_id="sandbox",unit=""} 1
-yagura_container_info{container="cart",container_id="cart",image="shop/cart:1",image_id="sha256:1",namespace="prod",owner_kind="Deployment",owner_name="shop",pod="shop-7d9c5b8f6-abcde",pod_uid="UID",runtime="containerd",sandbox_id="sandbox",unit=""} 1
+yagura_container_info{container="",container_id="SANDBOX",image="pause",image_id="",namespace="prod",owner_kind="Deployment",owner_name="shop",pod="shop-7d9c5b8f6-abcde",pod_uid="UID",runtime="containerd",sandbox_id="SANDBOX",unit=""} 1
+yagura_container_info{container="cart",container_id="cart",image="shop/cart:1",image_id="sha256:1",namespace="prod",owner_kind="Deployment",owner_name="shop",pod="shop-7d9c5b8f6-abcde",pod_uid="UID",runtime="containerd",sandbox_id="SANDBOX",unit=""} 1
 # HELP yagura_container_lookup_misses_total Control groups named like a container's that were given to the host, by reason.
 # TYPE yagura_container_lookup_misses_total counter
 yagura_container_lookup_misses_total{reason="failed"} 0
@@ -73,7 +73,7 @@ yagura_container_runtime_up{runtime="docker"} 0
 # TYPE yagura_containers gauge
 yagura_containers{runtime="containerd"} 2
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(strings.ReplaceAll(want, "UID", podUID))); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(strings.NewReplacer("UID", podUID, "SANDBOX", hexID2).Replace(want))); err != nil {
 		t.Error(err)
 	}
 	problems, err := testutil.GatherAndLint(registry)

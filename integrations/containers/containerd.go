@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -276,13 +277,23 @@ func (e *containerd) LookUp(ctx context.Context, candidate Candidate) ([]found, 
 			if !slices.Contains(f.paths, candidate.Path) {
 				f.pid = e.pid(ctx, ns, candidate.ID)
 			}
-			return []found{f}, nil
+			return e.withSandbox(ctx, f), nil
 		case codes.NotFound, codes.InvalidArgument: // no such id, or none that could be one
 		default:
 			return nil, err
 		}
 	}
 	return nil, nil
+}
+
+// withSandbox adds what is known of a container's pod, which the list would tell later.
+func (e *containerd) withSandbox(ctx context.Context, f found) []found {
+	if f.Sandbox != "" && f.Sandbox != f.ID {
+		if sandbox, err := e.get(ctx, containerdName{f.scope, f.Sandbox}); err == nil {
+			return []found{sandbox, f}
+		}
+	}
+	return []found{f}
 }
 
 func (e *containerd) get(ctx context.Context, name containerdName) (found, error) {
@@ -311,8 +322,15 @@ func (e *containerd) describe(ctx context.Context, ns string, c *containersapi.C
 		if spec, err = parseSpec(data); err != nil {
 			return found{}, err
 		}
+		grant(&f.Container, data)
 	}
 	describe(&f.Container, f.Labels, spec.Annotations)
+	for _, name := range []string{"io.cri-containerd.container.metadata", "io.cri-containerd.sandbox.metadata"} {
+		var noted criRecord
+		if json.Unmarshal(c.GetExtensions()[name].GetValue(), &noted) == nil {
+			noted.give(&f.Container)
+		}
+	}
 	f.paths = scopePaths(spec.cgroupsPath())
 	if len(f.paths) == 0 {
 		f = e.locate(ctx, ns, f, spec.cgroupsPath())

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/containerd/containerd/api/types"
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -69,8 +67,12 @@ state = %q
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "native"
-`, dir+"/root", dir+"/state", c.socket(), testImage)
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = %q
+    conf_dir = %q
+`, dir+"/root", dir+"/state", c.socket(), testImage, dir+"/cni", dir+"/net.d")
 	c.write("config.toml", []byte(config))
+	c.fakeCNI()
 	if err := os.Mkdir(filepath.Join(c.tree, c.ns), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +80,28 @@ state = %q
 	t.Cleanup(c.remove)
 	c.importImage()
 	return c
+}
+
+// fakeCNI makes a network plugin that gives every pod the same address, without a network behind it.
+func (c *testContainerd) fakeCNI() {
+	c.t.Helper()
+	const plugin = `#!/bin/sh
+case $CNI_COMMAND in
+ADD) echo '{"cniVersion":"0.4.0","interfaces":[{"name":"'$CNI_IFNAME'","sandbox":"'$CNI_NETNS'"}],"ips":[{"version":"4","interface":0,"address":"10.88.0.7/24"}]}' ;;
+VERSION) echo '{"cniVersion":"0.4.0","supportedVersions":["0.3.1","0.4.0"]}' ;;
+esac
+`
+	for name, text := range map[string]string{
+		"cni/fake": plugin, "cni/loopback": plugin,
+		"net.d/10-fake.conflist": `{"cniVersion":"0.4.0","name":"fake","plugins":[{"type":"fake"}]}`,
+	} {
+		if err := os.MkdirAll(filepath.Join(c.dir, filepath.Dir(name)), 0o755); err != nil {
+			c.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o755); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 }
 
 // trackedTree returns the hierarchy that the kernel side would track here.
@@ -439,6 +463,36 @@ func TestContainerd(t *testing.T) {
 		}
 	})
 
+	t.Run("tells what containers were given", func(t *testing.T) {
+		c.t = t
+		r := c.resolver()
+		bundles := c.resolver(func(o *Options) { o.Config.Containerd = []string{} })
+		own := event.Container{Known: true}
+		for _, tt := range []struct {
+			name string
+			args []string
+			want event.Container
+		}{
+			{"plain", nil, own},
+			{"privileged", []string{"--privileged"}, event.Container{Known: true, Privileged: true}},
+			{"powerful", []string{"--cap-add", "CAP_SYS_ADMIN"}, own},
+			{"networked", []string{"--net-host"}, event.Container{Known: true, HostNetwork: true}},
+			{"mounted", []string{"--mount", "type=bind,src=" + c.dir + ",dst=/host,options=rbind:ro:rslave", "--mount", "type=bind,src=/run,dst=/run,options=bind"},
+				event.Container{Known: true, Mounts: []event.Mount{
+					{Source: c.dir, Dest: "/host", Mode: "rbind,ro,rslave", Propagation: "rslave"},
+					{Source: "/run", Dest: "/run", Mode: "bind", Writable: true, Propagation: "rprivate"},
+				}}},
+		} {
+			c.run("given-"+tt.name, "", tt.args...)
+			path := "/" + c.ns + "/given-" + tt.name
+			id := c.cgroup(path)
+			for how, r := range map[string]*Resolver{"the socket": r, "the bundle": bundles} {
+				r.AddCgroup(id, path)
+				checkGiven(t, tt.name+" by "+how, c.named(r, id), tt.want)
+			}
+		}
+	})
+
 	t.Run("tells apart containers that use one name after another", func(t *testing.T) {
 		c.t = t
 		r := c.resolver()
@@ -543,7 +597,11 @@ func TestContainerd(t *testing.T) {
 	t.Run("names pods and their sandboxes", func(t *testing.T) {
 		c.t = t
 		r := c.resolver()
-		c.testPod(t, r, false)
+		c.testPod(t, r, testedPod{first: true, privileged: true, network: runtimeapi.NamespaceMode_NODE})
+	})
+	t.Run("names pods with a network of their own", func(t *testing.T) {
+		c.t = t
+		c.testPod(t, c.resolver(), testedPod{first: true, network: runtimeapi.NamespaceMode_POD, address: "10.88.0.7"})
 	})
 	t.Run("names pods through CRI alone", func(t *testing.T) {
 		c.t = t
@@ -551,110 +609,24 @@ func TestContainerd(t *testing.T) {
 			o.Config.Containerd, o.Config.Bundles = []string{}, []string{}
 			o.Config.CRI = []string{c.socket()}
 		})
-		c.testPod(t, r, true)
+		c.testPod(t, r, testedPod{network: runtimeapi.NamespaceMode_POD, address: "10.88.0.7"})
+	})
+	t.Run("names privileged pods through CRI alone", func(t *testing.T) {
+		c.t = t
+		r := c.resolver(func(o *Options) {
+			o.Config.Containerd, o.Config.Bundles = []string{}, []string{}
+			o.Config.CRI = []string{c.socket()}
+		})
+		c.testPod(t, r, testedPod{privileged: true, network: runtimeapi.NamespaceMode_NODE})
 	})
 	t.Run("names pods once when both ways are open", func(t *testing.T) {
 		c.t = t
 		r := c.resolver(func(o *Options) { o.Config.CRI = []string{c.socket()} })
-		c.testPod(t, r, true)
+		c.testPod(t, r, testedPod{network: runtimeapi.NamespaceMode_NODE})
 		c.eventually("nothing waits", func() bool { return r.table.counts().pending == 0 })
 		if n := len(r.Containers()); n != 2 {
 			t.Errorf("%d containers, want the sandbox and the container", n)
 		}
 	})
 	c.t = t
-}
-
-// testPod runs a pod with one container, with the host's network: no CNI plugin is needed for it.
-func (c *testContainerd) testPod(t *testing.T, r *Resolver, byCRI bool) {
-	conn, err := dialGRPC(c.socket())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	c.eventually("it is connected", func() bool { return r.Status()[0].Up })
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	api := runtimeapi.NewRuntimeServiceClient(conn)
-	parent := "/" + c.ns + "/pods"
-	os.Mkdir(c.tree+parent, 0o755)
-	seen := c.follow(r, parent)
-
-	uid := "0f2d6a1c-7b0e-4f4e-9a53-1d2a3b4c5d6e"
-	labels := func(container string) map[string]string {
-		l := map[string]string{
-			"io.kubernetes.pod.name": "shop-7d9c5b8f6-abcde", "io.kubernetes.pod.namespace": "prod", "io.kubernetes.pod.uid": uid,
-		}
-		if container != "" {
-			l["io.kubernetes.container.name"] = container
-		} else {
-			l["pod-template-hash"] = "7d9c5b8f6"
-		}
-		return l
-	}
-	network := &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE}
-	sandbox := &runtimeapi.PodSandboxConfig{
-		Metadata: &runtimeapi.PodSandboxMetadata{Name: "shop-7d9c5b8f6-abcde", Namespace: "prod", Uid: uid, Attempt: uint32(time.Now().UnixNano() % 1e6)},
-		Labels:   labels(""),
-		Linux: &runtimeapi.LinuxPodSandboxConfig{
-			CgroupParent:    parent,
-			SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{NamespaceOptions: network},
-		},
-	}
-	made, err := api.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: sandbox})
-	if err != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) || strings.Contains(err.Error(), "cni") {
-			t.Skipf("containerd's CRI plugin cannot make a pod here: %v", err)
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { removePod(c, made.GetPodSandboxId()) })
-	s := c.next(seen)
-	got := c.named(r, s.id)
-	want := event.Workload{Namespace: "prod", Pod: "shop-7d9c5b8f6-abcde"}
-	if got.Workload != want || !got.IsSandbox || got.ID != made.GetPodSandboxId() || got.PodUID != uid || got.Sandbox != got.ID ||
-		got.Runtime != "containerd" {
-		t.Errorf("sandbox = %+v, want %v", got, want)
-	}
-
-	container, err := api.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{
-		PodSandboxId: made.GetPodSandboxId(),
-		Config: &runtimeapi.ContainerConfig{
-			Metadata: &runtimeapi.ContainerMetadata{Name: "cart"},
-			Image:    &runtimeapi.ImageSpec{Image: testImage},
-			Labels:   labels("cart"),
-			Linux:    &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{NamespaceOptions: network}},
-		},
-		SandboxConfig: sandbox,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := api.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: container.GetContainerId()}); err != nil {
-		t.Fatal(err)
-	}
-	s = c.next(seen)
-	got = c.named(r, s.id)
-	want.Container = "cart"
-	if got.Workload != want || got.IsSandbox || got.ID != container.GetContainerId() || got.Sandbox != made.GetPodSandboxId() ||
-		got.Image == "" || got.ImageID == "" || got.PodUID != uid {
-		t.Errorf("container = %+v, want %v", got, want)
-	}
-	if !byCRI && s.first == nil {
-		t.Errorf("the first event of the container had no name")
-	}
-	t.Logf("%s: image %s, %s", s.path, got.Image, got.ImageID)
-}
-
-func removePod(c *testContainerd, id string) {
-	conn, err := dialGRPC(c.socket())
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	api := runtimeapi.NewRuntimeServiceClient(conn)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	api.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: id}, grpc.WaitForReady(false))
-	api.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: id})
 }

@@ -169,8 +169,8 @@ func (r *Resolver) Reconcile(start time.Time, cgroups map[uint64]string) {
 	}
 }
 
-// Attach sets ev.Container, nil for the host and while unknown, and learns from the events of control groups. It never
-// blocks on a runtime, and allocates only when a control group is made.
+// Attach sets ev.Container, nil for the host and while unknown, and ev.Unit of what is on the host, and learns from the
+// events of control groups. It never blocks on a runtime, and allocates only when a control group is made.
 func (r *Resolver) Attach(ev *event.Event) {
 	switch ev.Kind {
 	case event.CgroupMake:
@@ -178,7 +178,11 @@ func (r *Resolver) Attach(ev *event.Event) {
 	case event.CgroupRemove:
 		r.table.remove(ev.CgroupID, r.stamp(ev))
 	}
-	ev.Container = r.Container(ev.CgroupID)
+	ev.Container, ev.Unit = nil, ""
+	if c := r.table.find(ev.CgroupID); c != nil {
+		v := c.view.Load()
+		ev.Container, ev.Unit = v.container, v.unit()
+	}
 }
 
 // madePath completes a path that the kernel side had to cut.

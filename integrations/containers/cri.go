@@ -92,8 +92,12 @@ func (e *cri) handle(ctx context.Context, to reporter, ev *runtimeapi.ContainerE
 		ctx, cancel := context.WithTimeout(ctx, 5*askTimeout)
 		defer cancel()
 		asOf := to.now()
-		if list, err := e.LookUp(ctx, Candidate{ID: id, Strict: true}); err == nil && len(list) > 0 {
-			to.found(list[0], asOf)
+		list, err := e.LookUp(ctx, Candidate{ID: id, Strict: true})
+		if err != nil {
+			return // the list that follows tells of it, or why not
+		}
+		for _, f := range list {
+			to.found(f, asOf)
 		}
 	case runtimeapi.ContainerEventType_CONTAINER_DELETED_EVENT:
 		at := ev.GetCreatedAt()
@@ -146,7 +150,8 @@ func (e *cri) report(to reporter, f found, err error, keys map[string]bool, asOf
 	return nil
 }
 
-// LookUp asks for a container, then for a sandbox, of the candidate's id.
+// LookUp asks for a container, then for a sandbox, of the candidate's id. With a container comes its sandbox, which knows
+// of the pod.
 func (e *cri) LookUp(ctx context.Context, candidate Candidate) ([]found, error) {
 	if !candidate.Strict || candidate.Runtime == "podman" {
 		return nil, nil
@@ -164,6 +169,11 @@ func (e *cri) LookUp(ctx context.Context, candidate Candidate) ([]found, error) 
 	// Without the spec, that the path has both its id and its pod's is as much as this runtime can confirm.
 	if len(f.paths) == 0 && f.pid == 0 && f.PodUID != "" && f.PodUID == candidate.PodUID {
 		f.paths = []string{candidate.Path}
+	}
+	if f.Sandbox != "" && !f.IsSandbox {
+		if sandbox, err := e.sandbox(ctx, f.Sandbox); err == nil {
+			return []found{sandbox, f}, nil
+		}
 	}
 	return []found{f}, nil
 }
@@ -194,6 +204,7 @@ func (e *cri) container(ctx context.Context, id string) (found, error) {
 	}}
 	info := parseInfo(reply.GetInfo())
 	f.pid, f.paths, f.Sandbox = info.Pid, scopePaths(info.Spec.cgroupsPath()), info.SandboxID
+	parseGrant(reply.GetInfo()).give(&f.Container)
 	describe(&f.Container, f.Labels, info.Spec.Annotations)
 	if s.GetMetadata().GetName() != "" {
 		f.Workload.Container = s.GetMetadata().GetName()
@@ -217,10 +228,16 @@ func (e *cri) sandbox(ctx context.Context, id string) (found, error) {
 			Sandbox:   s.GetId(),
 			IsSandbox: true,
 			Created:   s.GetCreatedAt(),
+			IP:        s.GetNetwork().GetIp(),
 		},
 		pid:   info.Pid,
 		paths: scopePaths(info.Spec.cgroupsPath()),
 	}
+	parseGrant(reply.GetInfo()).Spec.give(&f.Container)
+	shared := s.GetLinux().GetNamespaces().GetOptions()
+	f.HostPID = f.HostPID || shared.GetPid() == runtimeapi.NamespaceMode_NODE
+	f.HostNetwork = f.HostNetwork || shared.GetNetwork() == runtimeapi.NamespaceMode_NODE
+	f.HostIPC = f.HostIPC || shared.GetIpc() == runtimeapi.NamespaceMode_NODE
 	describe(&f.Container, f.Labels, info.Spec.Annotations)
 	f.Namespace, f.Pod, f.PodUID = s.GetMetadata().GetNamespace(), s.GetMetadata().GetName(), s.GetMetadata().GetUid()
 	return f, nil
@@ -241,4 +258,26 @@ func parseInfo(info map[string]string) criInfo {
 		return criInfo{}
 	}
 	return parsed
+}
+
+// A criGrant is the part of the same text that says what the container was given. CRI-O says whether it is privileged,
+// containerd what the kubelet asked for.
+type criGrant struct {
+	Privileged bool      `json:"privileged"`
+	Config     criConfig `json:"config"`
+	Spec       ociGrant  `json:"runtimeSpec"`
+}
+
+// parseGrant reads all of it or nothing: half of what a container was given is not what it was given.
+func parseGrant(info map[string]string) *criGrant {
+	var parsed criGrant
+	if json.Unmarshal([]byte(info["info"]), &parsed) != nil {
+		return &criGrant{}
+	}
+	return &parsed
+}
+
+func (g *criGrant) give(c *event.Container) {
+	g.Spec.give(c)
+	c.Privileged = c.Privileged || g.Privileged || g.Config.privileged()
 }

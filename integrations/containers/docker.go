@@ -1,15 +1,18 @@
 package containers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -155,10 +158,23 @@ type dockerContainer struct {
 	Image   string // the image's id
 	State   struct{ Pid int }
 	Config  struct {
-		Image  string // as it was asked for
-		Labels map[string]string
+		Image       string // as it was asked for
+		Labels      map[string]string
+		Healthcheck struct{ Test []string }
 	}
-	HostConfig struct{ CgroupParent string }
+	HostConfig struct {
+		CgroupParent                  string
+		Privileged                    bool
+		PidMode, NetworkMode, IpcMode string
+	}
+	Mounts []struct {
+		Source, Destination, Mode, Propagation string
+		RW                                     bool
+	}
+	NetworkSettings struct {
+		IPAddress string // of the default network; newer engines do not say it
+		Networks  map[string]struct{ IPAddress string }
+	}
 }
 
 func (e *docker) inspect(ctx context.Context, id string) (found, error) {
@@ -191,9 +207,35 @@ func (c *dockerContainer) found(runtime string) found {
 	if !c.Created.IsZero() {
 		f.Created = c.Created.UnixNano()
 	}
+	c.give(&f.Container)
 	f.Workload.Container = strings.TrimPrefix(c.Name, "/")
 	describe(&f.Container, f.Labels, nil)
 	return f
+}
+
+// give enters what the container was given.
+func (c *dockerContainer) give(to *event.Container) {
+	given := &c.HostConfig
+	to.Known, to.Privileged = true, given.Privileged
+	to.HostPID, to.HostNetwork, to.HostIPC = given.PidMode == "host", given.NetworkMode == "host", given.IpcMode == "host"
+	for _, m := range c.Mounts {
+		to.Mounts = append(to.Mounts, event.Mount{
+			Source: m.Source, Dest: m.Destination, Mode: m.Mode, Writable: m.RW, Propagation: m.Propagation,
+		})
+	}
+	to.IP = c.NetworkSettings.IPAddress
+	for _, name := range slices.Sorted(maps.Keys(c.NetworkSettings.Networks)) {
+		to.IP = cmp.Or(to.IP, c.NetworkSettings.Networks[name].IPAddress)
+	}
+	to.Healthcheck = commandLine(c.Config.Healthcheck.Test)
+}
+
+// commandLine returns the command of a health check, empty if there is none or the image's is switched off.
+func commandLine(test []string) string {
+	if len(test) > 1 && (test[0] == "CMD" || test[0] == "CMD-SHELL") {
+		return strings.Join(test[1:], " ")
+	}
+	return ""
 }
 
 // cgroupDriver returns how Docker names cgroups.

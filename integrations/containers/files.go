@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func (fs *files) lookUp(candidate Candidate, hasDocker bool) []found {
 			if ns == moby && hasDocker {
 				continue
 			}
-			if f, ok := readBundle(filepath.Join(dir, ns, candidate.ID, "config.json"), candidate.ID); ok {
+			for _, f := range readPod(candidate.ID, func(id string) string { return filepath.Join(dir, ns, id, "config.json") }) {
 				f.scope = ns
 				f.Runtime = "containerd"
 				if ns == moby {
@@ -49,11 +50,23 @@ func (fs *files) lookUp(candidate Candidate, hasDocker bool) []found {
 		return list
 	}
 	for _, dir := range fs.storage {
-		if f, ok := readBundle(filepath.Join(dir, candidate.ID, "userdata", "config.json"), candidate.ID); ok {
-			list = append(list, f)
-		}
+		list = append(list, readPod(candidate.ID, func(id string) string { return filepath.Join(dir, id, "userdata", "config.json") })...)
 	}
 	return list
+}
+
+// readPod reads a container's spec, and its sandbox's, which knows of the pod.
+func readPod(id string, place func(id string) string) []found {
+	f, ok := readBundle(place(id), id)
+	if !ok {
+		return nil
+	}
+	if f.Sandbox != id && isID(f.Sandbox) {
+		if sandbox, ok := readBundle(place(f.Sandbox), f.Sandbox); ok {
+			return []found{sandbox, f}
+		}
+	}
+	return []found{f}
 }
 
 func subdirectories(dir string) []string {
@@ -88,7 +101,12 @@ func readBundle(path, id string) (found, bool) {
 	f := found{Container: event.Container{ID: id, Runtime: "podman"}, paths: scopePaths(spec.cgroupsPath())}
 	if spec.Annotations["io.kubernetes.cri-o.ContainerType"] != "" || spec.Annotations["io.kubernetes.cri-o.ContainerID"] != "" {
 		f.Runtime = "cri-o"
+		if json.Unmarshal([]byte(spec.Annotations["io.kubernetes.cri-o.Labels"]), &f.Labels) != nil {
+			f.Labels = nil
+		}
+		f.IP = spec.Annotations["io.kubernetes.cri-o.IP.0"]
 	}
-	describe(&f.Container, nil, spec.Annotations)
+	grant(&f.Container, data)
+	describe(&f.Container, f.Labels, spec.Annotations)
 	return f, true
 }

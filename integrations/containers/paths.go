@@ -232,10 +232,13 @@ func cutAround(s, prefix, suffix string) (string, bool) {
 }
 
 // label returns s as a label value: valid UTF-8 of bounded length.
-func label(s string) string {
+func label(s string) string { return cut(s, maxLabel) }
+
+// cut returns s as valid UTF-8 of at most so many bytes.
+func cut(s string, most int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) > maxLabel {
-		s = strings.ToValidUTF8(s[:maxLabel], "")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "")
 	}
 	return s
 }

@@ -152,6 +152,11 @@ func TestDocker(t *testing.T) {
 		Image: "registry.example.com/shop/web:1.4", ImageID: "sha256:3b25b682ea82b2db3cc4fd48db818be788ee3f902ac7378090cf2624ec2442df",
 		Labels:  map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web"},
 		Created: time.Date(2025, 11, 22, 8, 26, 40, 123456789, time.UTC).UnixNano(),
+		Known:   true, IP: "172.18.0.3", Healthcheck: "curl -f http://localhost/",
+		Mounts: []event.Mount{
+			{Source: "/srv/www", Dest: "/usr/share/nginx/html", Mode: "ro", Propagation: "rprivate"},
+			{Source: "/var/lib/docker/volumes/cache/_data", Dest: "/var/cache/nginx", Mode: "z", Writable: true},
+		},
 	}
 	if got := r.Container(2); !sameContainer(got, &want) {
 		t.Errorf("container = %+v, want %+v", got, want)
@@ -171,8 +176,9 @@ func TestDocker(t *testing.T) {
 	})
 	ev := madeEvent(3, 0, "/batch.slice/batch-low.slice/docker-"+dockerJob+".scope")
 	r.Attach(ev)
-	if ev.Container == nil || ev.Container.Workload.Container != "quick_migration" || ev.Container.Image != "shop/migrate" {
-		t.Errorf("the first event of the job has %+v", ev.Container)
+	if c := ev.Container; c == nil || c.Workload.Container != "quick_migration" || c.Image != "shop/migrate" ||
+		!c.Known || !c.Privileged || !c.HostPID || !c.HostNetwork || !c.HostIPC || c.Healthcheck != "" {
+		t.Errorf("the first event of the job has %+v", c)
 	}
 	d.events <- `{"Type":"container","Action":"destroy","Actor":{"ID":"` + dockerJob + `"},"timeNano":` + fmt.Sprint(time.Now().UnixNano()) + `}`
 	eventually(t, "the job is gone", func() bool {
@@ -368,6 +374,9 @@ func TestCRIO(t *testing.T) {
 			r.Attach(madeEvent(3, 2, crioSlice+"crio-"+crioCart+".scope/container"))
 			eventually(t, "the sandbox is known", func() bool { return r.Container(1) != nil })
 			sandbox := r.Container(1)
+			if !sandbox.Known || sandbox.HostPID || sandbox.HostNetwork || !sandbox.HostIPC || sandbox.IP != "10.85.0.7" || sandbox.PodLabels["app"] != "shop" {
+				t.Errorf("sandbox = %+v, want its pod's address, labels and ipc name space", sandbox)
+			}
 			if w := (event.Workload{Namespace: "prod", Pod: "shop-7d9c5b8f6-abcde"}); sandbox.Workload != w || !sandbox.IsSandbox ||
 				sandbox.Runtime != "cri-o" || sandbox.PodUID != podUID || sandbox.Image != "registry.k8s.io/pause:3.10" || sandbox.Sandbox != crioSandbox {
 				t.Errorf("sandbox = %+v, want %v", sandbox, w)
@@ -388,6 +397,12 @@ func TestCRIO(t *testing.T) {
 				Created: 1763800001222333444,
 				Labels: map[string]string{"io.kubernetes.container.name": "cart", "io.kubernetes.pod.name": "shop-7d9c5b8f6-abcde",
 					"io.kubernetes.pod.namespace": "prod", "io.kubernetes.pod.uid": podUID},
+				PodLabels: sandbox.Labels, IP: "10.85.0.7",
+				Known: true, HostIPC: true, // by way of its sandbox
+				Mounts: []event.Mount{
+					{Source: "/var/lib/kubelet/pods/" + podUID + "/etc-hosts", Dest: "/etc/hosts", Mode: "rw,rbind,rprivate,bind", Writable: true, Propagation: "rprivate"},
+					{Source: "/run", Dest: "/host/run", Mode: "ro,rbind,rslave,bind", Propagation: "rslave"},
+				},
 			}
 			if got := r.Container(3); !sameContainer(got, &want) {
 				t.Errorf("container = %+v, want %+v", got, want)
@@ -520,8 +535,10 @@ func FuzzOCISpec(f *testing.F) {
 	f.Add([]byte(`{"annotations":{"io.kubernetes.cri.container-type":"sandbox"},"linux":{"cgroupsPath":"a.slice:b:c"}}`))
 	f.Add([]byte(`{"linux":null,"annotations":null}`))
 	f.Add([]byte(`{"annotations":{"io.kubernetes.pod.name":"\ud800"},"linux":{"cgroupsPath":"/../.."}}`))
+	f.Add([]byte(specOf(`"CAP_SYS_ADMIN"`, `{"type":"pid","path":"/proc/1/ns/pid"}`, `{"allow":true,"access":"rwm"}`, ``, `{"type":"bind","source":"/\ud800"}`)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		parseInfo(map[string]string{"info": string(data)})
+		parseGrant(map[string]string{"info": string(data)})
 		eventNames(data)
 		spec, err := parseSpec(data)
 		if err != nil {
@@ -529,6 +546,7 @@ func FuzzOCISpec(f *testing.F) {
 		}
 		r := New(offline())
 		c := found{Container: event.Container{ID: "id"}, paths: scopePaths(spec.cgroupsPath())}
+		grant(&c.Container, data)
 		describe(&c.Container, nil, spec.Annotations)
 		for i, p := range c.paths {
 			r.AddCgroup(uint64(i+1), p)
@@ -544,6 +562,11 @@ func checkTable(t *testing.T, r *Resolver) {
 		for _, s := range []string{rec.container.Namespace, rec.container.Pod, rec.container.Workload.Container, rec.container.Image, rec.container.ID} {
 			if s != label(s) {
 				t.Errorf("%q is not a label value", s)
+			}
+		}
+		for _, m := range rec.container.Mounts {
+			if len(m.Source) > maxText || len(m.Dest) > maxText || len(rec.container.Mounts) > maxMounts {
+				t.Errorf("%d mounts, one from %q to %q", len(rec.container.Mounts), m.Source, m.Dest)
 			}
 		}
 		for _, p := range rec.paths {

@@ -33,6 +33,14 @@ type view struct {
 	state     State
 }
 
+// unit is the host's that the cgroup lies in, empty in a container and while unknown.
+func (v *view) unit() string {
+	if v.container != nil {
+		return ""
+	}
+	return v.workload.Unit
+}
+
 // A cgroup is one control group. All but its view belongs to the table's mutex.
 type cgroup struct {
 	id       uint64
@@ -351,7 +359,11 @@ func (t *table) put(from *source, f found, asOf int64) {
 	for _, p := range rec.paths {
 		t.tree.at(p).claim = rec
 	}
+	changed := t.publish(rec)
 	t.complete(rec)
+	if changed && rec.container.IsSandbox {
+		t.tellPod(rec)
+	}
 }
 
 // differentLife tells that a runtime has made a new container with a name it has used before.
@@ -360,7 +372,7 @@ func differentLife(rec *record, from *source, f *found) bool {
 	return i >= 0 && f.Created != 0 && rec.sightings[i].Created != 0 && f.Created != rec.sightings[i].Created
 }
 
-// see merges a sighting into what was known.
+// see adds a sighting to what was known.
 func (rec *record) see(s sighting) {
 	i := slices.IndexFunc(rec.sightings, func(old sighting) bool { return old.from == s.from })
 	if i >= 0 {
@@ -374,15 +386,6 @@ func (rec *record) see(s sighting) {
 			rec.paths = append(rec.paths, p)
 		}
 	}
-	merged := rec.merge()
-	rec.created = merged.Created
-	if rec.container != nil {
-		merged.CgroupID = rec.container.CgroupID
-		if sameContainer(rec.container, &merged) {
-			return
-		}
-	}
-	rec.container = &merged
 }
 
 // merge takes what the most telling source says and completes it from the others.
@@ -395,9 +398,14 @@ func (rec *record) merge() event.Container {
 		c.Sandbox = cmp.Or(c.Sandbox, s.Sandbox)
 		c.Created = cmp.Or(c.Created, s.Created)
 		c.IsSandbox = c.IsSandbox || s.IsSandbox
+		c.IP = cmp.Or(c.IP, s.IP)
 		if len(c.Labels) == 0 {
 			c.Labels = s.Labels
 		}
+		if len(c.PodLabels) == 0 {
+			c.PodLabels = s.PodLabels
+		}
+		takeGrant(&c, &s.Container)
 	}
 	return c
 }
@@ -405,7 +413,7 @@ func (rec *record) merge() event.Container {
 func sameContainer(a, b *event.Container) bool {
 	return a.Workload == b.Workload && a.ID == b.ID && a.CgroupID == b.CgroupID && a.Runtime == b.Runtime &&
 		a.Image == b.Image && a.ImageID == b.ImageID && a.PodUID == b.PodUID && a.Sandbox == b.Sandbox &&
-		a.IsSandbox == b.IsSandbox && a.Created == b.Created && maps.Equal(a.Labels, b.Labels)
+		a.IsSandbox == b.IsSandbox && a.Created == b.Created && maps.Equal(a.Labels, b.Labels) && sameGrant(a, b)
 }
 
 // complete gives every cgroup at or below the record's paths its name, its own first: they say its cgroup id.
@@ -656,10 +664,13 @@ func (f *found) clean() {
 		f.paths[i] = cleanPath(p)
 	}
 	f.paths = slices.DeleteFunc(f.paths, func(p string) bool { return p == "/" })
-	size := 0
-	for _, k := range slices.Sorted(maps.Keys(f.Labels)) {
-		if size += len(k) + len(f.Labels[k]); size > maxLabelBytes {
-			delete(f.Labels, k)
+	boundGrant(&f.Container)
+	for _, labels := range []map[string]string{f.Labels, f.PodLabels} {
+		size := 0
+		for _, k := range slices.Sorted(maps.Keys(labels)) {
+			if size += len(k) + len(labels[k]); size > maxLabelBytes {
+				delete(labels, k)
+			}
 		}
 	}
 }

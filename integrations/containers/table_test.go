@@ -414,13 +414,67 @@ func TestAttachDoesNotAllocate(t *testing.T) {
 	if ev.Container == nil {
 		t.Error("the event has no container")
 	}
+	r.table.setSynced()
+	r.AddCgroup(1000, "/system.slice/nginx.service/worker")
+	host := &event.Event{Kind: event.Exec, CgroupID: 1000}
+	if n := testing.AllocsPerRun(1000, func() { r.Attach(host) }); n != 0 {
+		t.Errorf("Attach allocates %v times on the host", n)
+	}
+	if host.Unit != "nginx.service" {
+		t.Errorf("unit = %q, want nginx.service", host.Unit)
+	}
 	if n := testing.AllocsPerRun(1000, func() { r.Workload(ev.CgroupID) }); n != 0 {
 		t.Errorf("Workload allocates %v times", n)
 	}
 }
 
+func TestAttachTellsTheUnitOfTheHost(t *testing.T) {
+	t.Parallel()
+	r := New(offline())
+	r.table.setSynced()
+	r.AddContainer(&event.Container{Workload: event.Workload{Container: "web", Unit: "recorded.service"}, ID: "web"}, "/default/web")
+	for id, path := range map[uint64]string{
+		1: "/", 2: "/system.slice/nginx.service", 3: "/system.slice/nginx.service/worker", 4: "/default/web",
+		5: "/user.slice/user-7.slice/session-1.scope", 6: "/docker/" + hexID,
+	} {
+		r.AddCgroup(id, path)
+	}
+	ev := &event.Event{Kind: event.Exec} // used again, as sources do
+	for _, tt := range []struct {
+		what   string
+		cgroup uint64
+		want   event.Workload
+	}{
+		{"a service", 2, event.Workload{Unit: "nginx.service"}},
+		{"the host's root", 1, event.Workload{}},
+		{"below a service", 3, event.Workload{Unit: "nginx.service"}},
+		{"a container", 4, event.Workload{Container: "web", Unit: "recorded.service"}},
+		{"a user's session", 5, event.Workload{Unit: "user@7.service"}},
+		{"what may be a container", 6, event.Workload{}},
+		{"a service again", 2, event.Workload{Unit: "nginx.service"}},
+		{"what is not known", 99, event.Workload{}},
+	} {
+		ev.CgroupID = tt.cgroup
+		r.Attach(ev)
+		if got := ev.Workload(); got != tt.want {
+			t.Errorf("%s is of %+v, want %+v", tt.what, got, tt.want)
+		}
+		if ev.Container != nil && ev.Unit != "" {
+			t.Errorf("%s has the unit %q beside its container", tt.what, ev.Unit)
+		}
+	}
+}
+
 func BenchmarkAttach(b *testing.B) {
 	r, ev := full(2000)
+	r.AddCgroup(3000, "/system.slice/nginx.service")
+	b.Run("host", func(b *testing.B) {
+		b.ReportAllocs()
+		host := &event.Event{Kind: event.Exec, CgroupID: 3000}
+		for b.Loop() {
+			r.Attach(host)
+		}
+	})
 	b.Run("one", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
