@@ -191,10 +191,8 @@ func (p *program) doctor(ctx context.Context) error {
 }
 
 func (p *program) replay(ctx context.Context) error {
-	if info, err := os.Stat(p.flags.Recording); err != nil || !info.IsDir() {
-		return rules.Replay(ctx, p.flags.Recording, p.config.Rules.Only(p.flags.Rules), os.Stdout)
-	}
 	p.resolver = containers.New(containers.Options{Log: p.log})
 	p.node.Table = host.NewTable(host.TableOptions{Config: p.config.Processes})
-	return exporter.Replay(ctx, p.flags.Recording, os.Stdout, p.node.Table, p.resolver.Reconcile, p.sink)
+	return exporter.Replay(ctx, exporter.ReplayOptions{Flags: p.flags, Out: os.Stdout, Hits: rules.HitsOf(p.config.Rules, p.flags.Rules, os.Stdout),
+		Table: p.node.Table, Walked: p.resolver.Reconcile, Sink: p.sink})
 }

@@ -117,6 +117,7 @@ func (l *Lifecycle) Update(_ context.Context, ch chan<- prometheus.Metric) error
 func Landing(version string, stored bool) (http.Handler, error) {
 	links := []web.LandingLinks{
 		{Address: "/metrics", Text: "Metrics", Description: "what is seen, as Prometheus scrapes it"},
+		{Address: "/api/yagura/hits", Text: "Hits", Description: "what detection rules have found lately, the latest first"},
 		{Address: "/-/ready", Text: "Readiness", Description: "whether everything that was asked for runs"},
 	}
 	if stored {

@@ -188,50 +188,6 @@ func (n *Node) Watch(ctx context.Context, dir string, sink func(*event.Event)) (
 	return n.Agent.Stream(ctx, recorder.Record, sink)
 }
 
-// Replay plays a recording through sink, which is the one of the live program, and writes each event as a line of JSON.
-func Replay(ctx context.Context, dir string, w io.Writer, table *host.Table, walked func(time.Time, map[uint64]string), sink func(*event.Event)) error {
-	file, err := os.Open(filepath.Join(dir, snapshotFile))
-	if err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	defer file.Close()
-	snapshot, err := host.ReadSnapshot(file)
-	if err != nil {
-		return fmt.Errorf("replay %s: %w", file.Name(), err)
-	}
-	if err := table.Load(snapshot); err != nil {
-		return fmt.Errorf("replay %s: %w", file.Name(), err)
-	}
-	paths := map[uint64]string{}
-	for _, c := range snapshot.Cgroups {
-		paths[c.ID] = c.Path
-	}
-	walked(time.Unix(0, snapshot.Taken), paths)
-	events, err := os.Open(filepath.Join(dir, eventsFile))
-	if err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	defer events.Close()
-	return replayEvents(ctx, &bpf.Replay{R: events, Boot: snapshot.Boot}, w, sink)
-}
-
-func replayEvents(ctx context.Context, source event.Source, w io.Writer, sink func(*event.Event)) error {
-	var line []byte
-	var failed error
-	err := source.Run(ctx, func(ev *event.Event) {
-		sink(ev)
-		text, err := ev.AppendJSON(line[:0], host.Redact)
-		if err == nil {
-			_, err = w.Write(append(text, '\n'))
-		}
-		line, failed = text, errors.Join(failed, err)
-	})
-	if err := errors.Join(err, failed); err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	return nil
-}
-
 // needed are the capabilities that the program still needs once it runs: to attach other hooks after a reload, and to
 // read other users' processes. Nothing of it writes outside of its own files.
 var needed = []host.Capability{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}

@@ -264,30 +264,23 @@ func (r *Rule) TestExamples(l *expr.Language[Record]) (tested int, failures []st
 	return tested, failures
 }
 
-// Replay evaluates rules over recorded events, one JSON object a line, and writes every hit as an alert in JSON.
-func Replay(ctx context.Context, file string, config Config, w io.Writer) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return fmt.Errorf("replay: %w", err)
+// HitsOf is for a replay: it writes every hit of rules as an alert in JSON. Files replace the configuration's rules.
+func HitsOf(config Config, files []string, w io.Writer) func() (func(*event.Event) error, error) {
+	return func() (func(*event.Event) error, error) {
+		config, failed := config.Only(files), error(nil)
+		config.Format.JSON = true
+		v, err := NewReplay(config, func(h *event.Hit) {
+			alert, err := config.Format.Append(nil, h)
+			if err == nil {
+				_, err = w.Write(alert)
+			}
+			failed = errors.Join(failed, err)
+		})
+		return func(ev *event.Event) error {
+			v.Eval(ev)
+			return failed
+		}, err
 	}
-	defer f.Close()
-	var failed error
-	format := config.Format
-	eval, err := NewReplay(config, func(h *event.Hit) {
-		alert, err := format.Append(nil, h)
-		if err == nil {
-			_, err = w.Write(alert)
-		}
-		failed = errors.Join(failed, err)
-	})
-	if err != nil {
-		return err
-	}
-	source := &event.Replay{R: f, Name: file}
-	if err := errors.Join(source.Run(ctx, eval.Eval), failed); err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	return nil
 }
 
 // NewReplay loads rules for a replay, which tells of every hit.

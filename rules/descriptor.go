@@ -123,9 +123,10 @@ func (r *Record) local() netip.AddrPort {
 	return r.FD.Local
 }
 
-// remote is the peer: the socket's, or for a datagram or a connection that failed the one that the call names.
+// remote is the peer: the socket's, or for a datagram or a connection that failed the one that the call names. Of a failed
+// connection the kernel leaves the address in the socket, and takes the port away.
 func (r *Record) remote() netip.AddrPort {
-	if a := r.Call.Address.Peer; !hasPeer(r.FD.Remote) && a.IsValid() && r.Type != typeBind {
+	if a := r.Call.Address.Peer; r.FD.Remote.Port() == 0 && a.IsValid() && r.Type != typeBind {
 		return a
 	}
 	return r.FD.Remote

@@ -45,13 +45,13 @@ type Engine struct {
 // NewEngine returns an engine without rules.
 func NewEngine(o EngineOptions) *Engine {
 	e := &Engine{options: o, limits: map[string]*limiter{}, run: fmt.Sprintf("%x", time.Now().UnixNano()/1e6)}
-	e.loaded.Store(&compiled{byType: make([][]*matcher, len(event.Types))})
+	e.loaded.Store(&compiled{byType: make([]*dispatch, len(event.Types))})
 	return e
 }
 
 // compiled is one loaded set. It does not change.
 type compiled struct {
-	byType   [][]*matcher // by event type, in the order of the rules
+	byType   []*dispatch // by event type; nil where no rule is about it
 	rules    []*event.Rule
 	first    bool // the first rule that matches is the only one
 	interest event.Interest
@@ -78,7 +78,8 @@ type namedFormat struct {
 
 // Compile makes a set ready, and replaces with it what was loaded. On an error nothing changes.
 func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) error {
-	c := &compiled{byType: make([][]*matcher, len(event.Types)), first: config.Matching == "first"}
+	c := &compiled{byType: make([]*dispatch, len(event.Types)), first: config.Matching == "first"}
+	p := preparation{language: l, config: config, perType: make([]ofType, len(event.Types)), tests: map[string]func(*Record) bool{}}
 	var failed error
 	names := map[string]bool{}
 	for _, r := range set.Rules {
@@ -86,13 +87,13 @@ func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) erro
 			continue
 		}
 		names[r.Name] = true
-		if err := e.add(c, l, r, config); err != nil {
+		if err := p.add(r, e.limiter(r.Name, config.Rate)); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Name, err))
 		}
 		c.rules = append(c.rules, &r.Rule)
 	}
-	if failed != nil {
-		return failed
+	if err := errors.Join(failed, p.dispatch(c)); err != nil {
+		return err
 	}
 	c.interest = interestOf(set.Rules)
 	e.forgetLimits(names)
@@ -100,12 +101,26 @@ func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) erro
 	return nil
 }
 
-func (e *Engine) add(c *compiled, l *expr.Language[Record], r *Rule, config Config) error {
-	tell, err := newTeller(l, r, config)
+// A preparation is a set that is being made ready.
+type preparation struct {
+	language *expr.Language[Record]
+	config   Config
+	perType  []ofType
+	tests    map[string]func(*Record) bool // by condition: several event types mostly share one
+}
+
+// ofType is what one event type's rules are.
+type ofType struct {
+	matchers   []*matcher
+	conditions []expr.Node // of each matcher; nil is always true
+}
+
+func (p *preparation) add(r *Rule, limit *limiter) error {
+	tell, err := newTeller(p.language, r, p.config)
 	if err != nil {
 		return err
 	}
-	scope, err := config.scopeOf(r)
+	scope, err := p.config.scopeOf(r)
 	if err != nil {
 		return err
 	}
@@ -113,7 +128,6 @@ func (e *Engine) add(c *compiled, l *expr.Language[Record], r *Rule, config Conf
 	if scope != nil {
 		condition = &expr.And{Items: []expr.Node{r.Condition, scope}}
 	}
-	limit := e.limiter(r.Name, config.Rate)
 	for t := 1; t < len(event.Types); t++ {
 		name := event.Types[t].Name
 		if !r.Types[name] {
@@ -123,13 +137,40 @@ func (e *Engine) add(c *compiled, l *expr.Language[Record], r *Rule, config Conf
 		if truth == expr.Never {
 			continue
 		}
-		m := &matcher{rule: &r.Rule, tell: tell, limit: limit, test: func(*Record) bool { return true }}
-		if truth == expr.Unknown {
-			if m.test, err = l.Compile(n); err != nil {
-				return err
-			}
+		test, err := p.test(n)
+		if err != nil {
+			return err
 		}
-		c.byType[t] = append(c.byType[t], m)
+		o := &p.perType[t]
+		o.matchers = append(o.matchers, &matcher{rule: &r.Rule, tell: tell, limit: limit, test: test})
+		o.conditions = append(o.conditions, n)
+	}
+	return nil
+}
+
+// test compiles a condition, once.
+func (p *preparation) test(n expr.Node) (func(*Record) bool, error) {
+	if n == nil {
+		return func(*Record) bool { return true }, nil
+	}
+	text := expr.Print(n)
+	if test := p.tests[text]; test != nil {
+		return test, nil
+	}
+	test, err := p.language.Compile(n)
+	p.tests[text] = test
+	return test, err
+}
+
+func (p *preparation) dispatch(c *compiled) error {
+	for t, o := range p.perType {
+		if len(o.matchers) == 0 {
+			continue
+		}
+		var err error
+		if c.byType[t], err = newDispatch(p.language, o.matchers, o.conditions); err != nil {
+			return fmt.Errorf("%s: %w", event.Type(t), err)
+		}
 	}
 	return nil
 }
@@ -195,13 +236,14 @@ type Evaluator struct {
 	engine *Engine
 	record *Record // as conditions see the event
 	told   *Record // as people see it
+	can    *candidates
 	events uint64
 	shown  redactions
 }
 
 // Evaluator returns a new one.
 func (e *Engine) Evaluator() *Evaluator {
-	return &Evaluator{engine: e, record: NewRecord(e.options.Names, e.options.Procfs), told: NewRecord(e.options.Names, e.options.Procfs),
+	return &Evaluator{engine: e, can: newCandidates(), record: NewRecord(e.options.Names, e.options.Procfs), told: NewRecord(e.options.Names, e.options.Procfs),
 		shown: redactions{redact: e.options.Redact, text: e.options.RedactText}}
 }
 
@@ -214,30 +256,25 @@ func (v *Evaluator) Eval(ev *event.Event) {
 	if int(ev.Type) >= len(c.byType) {
 		return
 	}
-	matchers := c.byType[ev.Type]
-	if len(matchers) == 0 {
+	d := c.byType[ev.Type]
+	if d == nil {
 		return
 	}
 	if v.events++; v.events%timedEvery != 0 || v.engine.options.Spent == nil {
-		v.eval(c, matchers, ev)
+		v.eval(c, d, ev)
 		return
 	}
 	begin := time.Now()
-	v.eval(c, matchers, ev)
+	v.eval(c, d, ev)
 	v.engine.options.Spent(time.Since(begin))
 }
 
-func (v *Evaluator) eval(c *compiled, matchers []*matcher, ev *event.Event) {
+func (v *Evaluator) eval(c *compiled, d *dispatch, ev *event.Event) {
 	v.record.Reset(ev)
-	for _, m := range matchers {
-		if !m.test(v.record) {
-			continue
-		}
+	d.eval(v.can, v.record, func(m *matcher) bool {
 		v.hit(m, ev)
-		if c.first {
-			return
-		}
-	}
+		return !c.first
+	})
 }
 
 func (v *Evaluator) hit(m *matcher, ev *event.Event) {

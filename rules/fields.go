@@ -38,11 +38,48 @@ func classes() []class {
 	}
 }
 
+// fromProcfs is the cost of a field that is read from /proc.
+const fromProcfs = 200
+
+// costs are those of fields which are not at hand: that are looked for, put together or printed.
+var costs = []struct {
+	cost   uint8
+	fields string
+}{
+	{2, "yagura.path.resolved yagura.path.target yagura.path.directory yagura.path.basename fd.l4proto fd.cport fd.sport fd.lport fd.rport"},
+	{4, "proc.args proc.cmdline proc.cwd proc.exeline proc.env proc.pcmdline container.image.repository container.image.tag container.image.digest"},
+	{5, `fd.name fd.nameraw fd.directory fd.filename fs.path.name fs.path.source fs.path.target evt.abspath evt.res
+		fd.cip fd.sip fd.lip fd.rip fd.cnet fd.snet fd.lnet fd.rnet`},
+	{8, `proc.sname proc.sid.exe proc.sid.exepath proc.pgid.name proc.pgid.exe proc.pgid.exepath proc.vpgid.name proc.vpgid.exe proc.vpgid.exepath
+		proc.is_sid_leader proc.is_pgid_leader proc.is_vpgid_leader proc.loginshellid
+		yagura.proc.host_mount_ns yagura.proc.host_pid_ns yagura.proc.host_net_ns yagura.proc.host_user_ns`},
+	{12, `user.name user.homedir user.shell user.loginname group.name container.label container.labels k8s.pod.label k8s.pod.labels
+		container.mount container.mount.source container.mount.dest container.mount.mode container.mount.rdwr container.mount.propagation
+		container.mounts fd.uid fd.cproto fd.sproto fd.lproto fd.rproto fd.containername fd.containerdirectory evt.rawarg`},
+	{20, "evt.arg"},
+	{40, "evt.args evt.info thread.cap_effective thread.cap_inheritable thread.cap_permitted"},
+	{60, "evt.time evt.time.s evt.time.iso8601 evt.datetime evt.datetime.s"},
+	{fromProcfs, `proc.fdopencount proc.fdlimit proc.fdusage proc.vmsize proc.vmrss proc.vmswap thread.pfmajor thread.pfminor proc.is_exe_writable
+		proc.nthreads proc.nchilds thread.vmsize thread.vmrss thread.cgroups thread.cgroup fd.types
+		proc.stdin.name proc.stdout.name proc.stderr.name proc.stdin.type proc.stdout.type proc.stderr.type`},
+}
+
 // Fields is every field that a rule about system calls may use, in the order of the reference.
 func Fields() []expr.Field[Record] {
 	var all []field
 	for _, c := range classes() {
 		all = append(all, c.fields...)
+	}
+	at := make(map[string]*field, len(all))
+	for i := range all {
+		at[all[i].Name] = &all[i]
+	}
+	for _, c := range costs {
+		for name := range strings.FieldsSeq(c.fields) {
+			if f := at[name]; f != nil { // else a test says so
+				f.Cost = c.cost
+			}
+		}
 	}
 	return all
 }

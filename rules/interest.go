@@ -11,18 +11,22 @@ import (
 
 // interestOf is what rules can match. It errs on one side only: an event that a rule could match is always in it.
 func interestOf(rules []*Rule) event.Interest {
-	i := event.Interest{Terms: map[event.Type][]event.Term{}}
+	i := event.Interest{Terms: map[event.Type][]event.Term{}, Entry: map[event.Type]bool{}}
 	for _, r := range rules {
 		if !r.Enabled {
 			continue
 		}
-		i.Env = i.Env || mentionsEnvironment(r)
+		i.Env = i.Env || mentions(r, "proc.env", "proc.aenv", "evt.arg.env", "evt.arg[env", "evt.rawarg.env")
+		atEntry := mentions(r, "yagura.arg.unstable")
 		for t := 1; t < len(event.Types); t++ {
 			name := event.Types[t].Name
 			if !r.Types[name] {
 				continue
 			}
 			n, truth := expr.Fix(r.Condition, "evt.type", name)
+			if atEntry && truth != expr.Never {
+				i.Entry[event.Type(t)] = true
+			}
 			switch truth {
 			case expr.Always:
 				i.Terms[event.Type(t)] = []event.Term{event.AnyTerm}
@@ -39,12 +43,10 @@ func interestOf(rules []*Rule) event.Interest {
 	return i
 }
 
-// mentionsEnvironment says whether a rule reads the environment, which is recorded only then.
-func mentionsEnvironment(r *Rule) bool {
+// mentions says whether a rule reads one of some fields, which are recorded only then.
+func mentions(r *Rule, fields ...string) bool {
 	text := r.Output + " " + expr.Print(r.Condition)
-	return slices.ContainsFunc([]string{"proc.env", "proc.aenv", "evt.arg.env", "evt.arg[env", "evt.rawarg.env"}, func(name string) bool {
-		return strings.Contains(text, name)
-	})
+	return slices.ContainsFunc(fields, func(name string) bool { return strings.Contains(text, name) })
 }
 
 // termsOf are the ways in which a condition, or its opposite, can be true of calls of a type.

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -349,4 +350,26 @@ func samePaths(a, b *event.PathSet) bool {
 		return strings.Join(s.Exact, " ") + "|" + strings.Join(s.Prefixes, " ") + "|" + strings.Join(s.Names, " ")
 	}
 	return join(a) == join(b)
+}
+
+func TestOnlyWhatRulesReadIsRecorded(t *testing.T) {
+	t.Parallel()
+	const rule = "- rule: r\n  desc: d\n  condition: evt.type in (openat, unlink) and %s\n  output: \"%s\"\n  priority: INFO\n"
+	for _, test := range []struct {
+		condition, output string
+		env, entry        bool
+	}{
+		{"proc.name = a", "%proc.name", false, false},
+		{"proc.env contains LD_PRELOAD", "%proc.name", true, false},
+		{"proc.name = a", "%proc.aenv[2]", true, false},
+		{"yagura.arg.unstable = true", "%proc.name", false, true},
+	} {
+		set, _ := loadPack(t, File{Name: "a.yaml", Text: fmt.Appendf(nil, rule, test.condition, test.output)})
+		i := interestOf(set.Rules)
+		open, _ := event.TypeNamed("openat")
+		connect, _ := event.TypeNamed("connect")
+		if i.Env != test.env || i.Entry[open] != test.entry || i.Entry[connect] {
+			t.Errorf("%q and %q: environment %v, at entry %v, want %v and %v", test.condition, test.output, i.Env, i.Entry, test.env, test.entry)
+		}
+	}
 }

@@ -166,7 +166,7 @@ func TestLoadTellsProblems(t *testing.T) {
 		{"deprecated field", ruleText("r", "evt.type = open and evt.dir = <"), "LOAD_DEPRECATED_ITEM a.yaml:3:34 field evt.dir is deprecated"},
 		{"service", ruleText("r", "evt.type = connect and fd.sport = https"), ""},
 		{"text that is a field", ruleText("r", "evt.type = open and proc.name = proc.pname"),
-			`LOAD_COMPILE_CONDITION a.yaml:3:46 the text "proc.pname" is the name of a field: to compare with its value write val(proc.pname)`},
+			`LOAD_COMPILE_CONDITION a.yaml:3:46 'proc.pname' may be a valid field misused as a const string value: its own value is val(proc.pname)`},
 		{"container.info", strings.Replace(anyRule, "output: o", "output: o (%container.info)", 1),
 			"LOAD_DEPRECATED_ITEM a.yaml:4:14 %container.info is deprecated, and nothing is put in its place: what is known of the container is appended to the output."},
 		{"unused", "- list: l\n  items: [a]\n- macro: m\n  condition: evt.num = 0\n",

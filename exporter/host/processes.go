@@ -234,7 +234,7 @@ func (t *Table) fork(ev *event.Event) {
 	t.advance(ev.Boot)
 	child := &event.Process{Task: ev.Task}
 	if maker != nil {
-		child.Path, child.Args, child.Cwd = maker.proc.Path, maker.proc.Args, maker.proc.Cwd
+		child.Path, child.Args, child.Env, child.Cwd = maker.proc.Path, maker.proc.Args, maker.proc.Env, maker.proc.Cwd
 	}
 	t.add(child, maker)
 	if maker != nil {
@@ -249,7 +249,7 @@ func (t *Table) exec(ev *event.Event) {
 	if ev.PID == 0 {
 		return
 	}
-	p := &event.Process{Task: ev.Task, Path: string(ev.Path), Args: splitArgs(ev.Args)}
+	p := &event.Process{Task: ev.Task, Path: string(ev.Path), Args: splitArgs(ev.Args), Env: splitArgs(ev.Env), Cwd: string(ev.Cwd)}
 	p.PID, p.Start = ev.PID, ev.Start
 	ev.Process = p
 	e := t.lookup(ev.PID, ev.Start)
@@ -266,7 +266,10 @@ func (t *Table) exec(ev *event.Event) {
 		return
 	}
 	p.Start = e.start // which may be more exact than the event's
-	p.Parent, p.Cwd, p.ExecCount = e.proc.Parent, e.proc.Cwd, e.proc.ExecCount+1
+	p.Parent, p.ExecCount = e.proc.Parent, e.proc.ExecCount+1
+	if p.Cwd == "" { // the kernel did not say
+		p.Cwd = e.proc.Cwd
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.advance(ev.Boot)

@@ -235,11 +235,11 @@ func (l *Language[T]) warnLiteral(c *Check, v *Literal) (all []Warning) {
 	}
 	if name, _, _ := strings.Cut(v.Text, "["); l.byName[name] != nil {
 		all = append(all, Warning{v.At, "LOAD_COMPILE_CONDITION",
-			fmt.Sprintf("the text %q is the name of a field: to compare with its value write val(%s)", v.Text, v.Text)})
+			fmt.Sprintf("'%s' may be a valid field misused as a const string value: its own value is val(%s)", v.Text, v.Text)})
 	} else if name, rest, ok := strings.Cut(v.Text, "("); ok && strings.HasSuffix(rest, ")") &&
 		(slices.Contains(transformerNames, name) || name == "val") {
 		all = append(all, Warning{v.At, "LOAD_COMPILE_CONDITION",
-			fmt.Sprintf("the text %q looks like a transformer, and is compared as it stands: leave its quotes out", v.Text)})
+			fmt.Sprintf("'%s' may be a valid field transformer misused as a const string value: leave its quotes out", v.Text)})
 	}
 	return all
 }

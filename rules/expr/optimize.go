@@ -151,6 +151,9 @@ func (l *Language[T]) cheapFirst(items []Node) {
 // costOf is what a comparison of texts costs beside one of numbers.
 var costOf = map[string]int{"exists": 0, "contains": 6, "icontains": 12, "glob": 8, "iglob": 8, "pmatch": 12, "regex": 60}
 
+// Cost estimates what it takes to know a condition's truth; a number that is at hand costs about 3.
+func (l *Language[T]) Cost(n Node) int { return l.cost(n) }
+
 // cost estimates what it takes to know a node's truth. Of several items the first mostly tell.
 func (l *Language[T]) cost(n Node) (cost int) {
 	switch n := n.(type) {

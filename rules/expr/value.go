@@ -311,3 +311,28 @@ func (r Reader[T]) Append(t *T, to []byte) ([]byte, bool) { return r.v.appendTo(
 
 // Value returns the value as JSON has it: int64, uint64, float64, bool or string; nil if it is absent.
 func (r Reader[T]) Value(t *T) any { return r.v.typed(t) }
+
+// Texts returns how to read a value that is a text: one, or each of several. Of another value both are nil.
+func (r Reader[T]) Texts() (one func(*T) (string, bool), each func(*T, func(string) bool) bool) {
+	return r.v.text, r.v.eachText
+}
+
+// Number returns how to read a value that is one number, or as 0 and 1 a truth; nil for another one. A negative number is
+// read as two's complement.
+func (r Reader[T]) Number() func(*T) (uint64, bool) {
+	switch v := r.v; {
+	case v.uint_ != nil:
+		return v.uint_
+	case v.int_ != nil:
+		return func(t *T) (uint64, bool) { n, ok := v.int_(t); return uint64(n), ok }
+	case v.bool_ != nil:
+		return func(t *T) (uint64, bool) {
+			b, ok := v.bool_(t)
+			if b {
+				return 1, ok
+			}
+			return 0, ok
+		}
+	}
+	return nil
+}
