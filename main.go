@@ -66,7 +66,6 @@ func main() {
 	app := kingpin.New("yagura", "A watchtower for one machine: kernel, services and containers as Prometheus metrics.")
 	app.Version(version.Print("yagura")).UsageWriter(os.Stdout).HelpFlag.Short('h')
 	p := &program{node: &exporter.Node{Agent: &bpf.Agent{}}, flags: exporter.AddFlags(app, address)}
-	p.hits = exporter.NewRules(func() exporter.Detector { return p.detector })
 	p.selection = exporter.Flags(app, p.collectors())
 	exporter.Commands{Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
 	promql.AddQueryCommand(app, "http://"+address)
@@ -82,6 +81,7 @@ func (p *program) collectors() []exporter.Entry {
 	p.workloads = exporter.NewWorkloads(exporter.WorkloadsOptions{Node: p.node, Flags: p.flags, Name: p.resolver.Name,
 		Groups: p.resolver.Groups, At: p.resolver.At, Log: p.log})
 	p.counters = exporter.NewCounters(exporter.Loss{Stage: "buffer", Read: p.node.Agent.LostEvents})
+	p.hits = cmp.Or(p.hits, exporter.NewRules(func() exporter.Detector { return p.detector }))
 	p.lifecycle = exporter.NewLifecycle(exporter.LifecycleOptions{Ready: func() error { return promql.NotReady(p.flags.Store, p.store) }, Reload: p.reload})
 	return append(p.workloads.Entries(),
 		node.New(node.Options{Procfs: p.flags.Procfs, Sysfs: p.flags.Sysfs, Rootfs: p.flags.Rootfs, Asked: p.selection.Asked, Log: p.log}).Entry(),
