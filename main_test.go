@@ -461,7 +461,7 @@ stderr 'required argument ''expr'' not provided'
 `,
 	"replay": `
 ! yagura replay absent
-stderr '^yagura: replay: open absent/snapshot.jsonl: no such file or directory'
+stderr '^yagura: replay: stat absent: no such file or directory'
 mkdir torn
 cp torn.jsonl torn/snapshot.jsonl
 ! yagura replay torn
