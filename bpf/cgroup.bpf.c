@@ -70,10 +70,7 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgrp, const char *path)
 {
 	if (BPF_CORE_READ(cgrp, root, hierarchy_id) != cgroup_hierarchy)
 		return 0;
-	u32 zero = 0;
-	u64 *groups = bpf_map_lookup_elem(&groups_made, &zero);
-	if (groups)
-		increment(*groups); /* before anything: its address may be one that was remembered for another */
+	increment(groups_made); /* before anything: its address may be one that was remembered for another */
 	u64 id = BPF_CORE_READ(cgrp, kn, id), parent = parent_cgroup_id(cgrp);
 	send_cgroup(EVENT_CGROUP_MAKE, id, parent, assign_slot(id, parent), path);
 	return 0;

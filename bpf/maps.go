@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"strings"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/yagura-io/yagura/rules/event"
 )
@@ -96,8 +98,12 @@ func (a *Agent) createMaps(c Config) error {
 		a.spec.Maps[m].MaxEntries = uint32(n)
 	}
 	for name, spec := range a.spec.Maps {
-		if name[0] == '.' {
+		shared := strings.HasPrefix(name, ".data.")
+		if name[0] == '.' && !shared {
 			continue // knobs: each program has its own copy
+		}
+		if shared {
+			spec.Flags |= unix.BPF_F_MMAPABLE // as whoever loads a program makes it
 		}
 		m, err := ebpf.NewMap(spec)
 		if err != nil {
@@ -261,6 +267,21 @@ func (a *Agent) Costs() map[string]ProgramCost {
 		}
 	}
 	return costs
+}
+
+// Missed returns how often the kernel has left out each attached program, because the same one was not done on that
+// processor. It does so for system calls since 7.0, whose programs can be preempted: what the others on that processor
+// call meanwhile is neither counted nor reported.
+func (a *Agent) Missed() map[string]uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	missed := make(map[string]uint64, len(a.programs))
+	for name, p := range a.programs {
+		if s, err := p.Stats(); err == nil {
+			missed[name] = s.RecursionMisses
+		}
+	}
+	return missed
 }
 
 // RingBuffer returns how many bytes of the ring buffer wait to be read, and its size.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Want says what must be seen.
+// Want says what must be seen. What rules ask for is told by SetInterest besides.
 type Want struct {
 	Workloads      bool // control groups; all the others ask for them too
 	Processes      bool // every process that is made, runs another image, or ends
@@ -28,7 +27,6 @@ type Want struct {
 	RunQueue       bool // how long threads wait for a processor; three hooks on every switch and wake-up
 	BlockIO        bool // requests to block devices
 	PacketDrops    bool // packets thrown away, by reason
-	Calls          bool // system calls that rules can match: see SetInterest
 }
 
 // A hook is one program and when it is wanted. Programs are written so that each is useful alone.
@@ -41,11 +39,12 @@ type hook struct {
 // plan is what is known while hooks are chosen.
 type plan struct {
 	Want
+	calls   wantedCalls
 	refused map[string]bool
 }
 
 func (p *plan) workloads() bool {
-	return p.Workloads || p.Processes || p.Calls || p.Syscalls || p.TCP || p.RunQueue || p.BlockIO
+	return p.Workloads || p.Processes || p.calls.any || p.Syscalls || p.TCP || p.RunQueue || p.BlockIO
 }
 
 // bytesAtExit: a kernel without the socket tracepoints counts bytes from the results of system calls.
@@ -54,15 +53,19 @@ func (p *plan) bytesAtExit() bool {
 }
 
 // dispatcher: the shared sys_exit program is worth its price when every call counts anyway. For connect alone a
-// tracepoint of its own is cheaper (see BenchmarkHook), where tracefs gives one.
+// tracepoint of its own is cheaper (see BenchmarkHookOfOneCall), where tracefs gives one. For what rules ask for it is
+// always the dispatcher: rules want some dozens of calls, each with a tracepoint that costs every other call too.
 func (p *plan) dispatcher() bool {
-	return p.Syscalls || p.SyscallLatency || p.Calls || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
+	return p.Syscalls || p.SyscallLatency || p.reportsCalls() || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
 }
 
-// duties are what the dispatcher does besides.
-type duties struct{ syscalls, tcp, calls, bytes bool }
+// reportsCalls: rules ask for system calls, and this kernel lets us look at them.
+func (p *plan) reportsCalls() bool { return p.calls.any && !p.refused["call_exit"] }
 
-func (p *plan) duties() duties { return duties{p.Syscalls, p.TCP, p.Calls, p.bytesAtExit()} }
+// duties are what the dispatcher does besides.
+type duties struct{ syscalls, tcp, bytes bool }
+
+func (p *plan) duties() duties { return duties{p.Syscalls, p.TCP, p.bytesAtExit()} }
 
 // dispatchers are the programs whose duties are fixed when they are loaded.
 var dispatchers = []string{"sys_exit", "sys_exit_timed"}
@@ -89,8 +92,12 @@ var hooks = []hook{
 	{"block_issued", tracing, func(p *plan) bool { return p.BlockIO }},
 	{"block_completed", tracing, func(p *plan) bool { return p.BlockIO && !p.refused["block_issued"] }},
 	{"packet_dropped", tracing, func(p *plan) bool { return p.PacketDrops }},
+	{"call_exit", tailCalled, func(p *plan) bool { return p.calls.any }},
 	{"connect_exit", tracepoint("syscalls", "sys_exit_connect"), func(p *plan) bool { return p.TCP && !p.dispatcher() }},
-	{"call_exit", tailCalled, func(p *plan) bool { return p.Calls }},
+	{"call_enter", tracing, func(p *plan) bool { return p.calls.entry && !p.refused["call_exit"] }},
+	{"io_uring_submit", tracing, func(p *plan) bool { return p.calls.ring }},
+	{"io_uring_submit_old", tracing, func(p *plan) bool { return p.calls.ring && p.refused["io_uring_submit"] }},
+	{"io_uring_complete", tracing, func(p *plan) bool { return p.calls.ring && !p.refused["io_uring_submit_old"] }},
 	{"sys_enter", tracing, func(p *plan) bool { return p.SyscallLatency }},
 	{"sys_exit_timed", tracing, func(p *plan) bool { return p.SyscallLatency && !p.refused["sys_enter"] }},
 	{"sys_exit", tracing, func(p *plan) bool {
@@ -148,10 +155,15 @@ type Options struct {
 // Agent is the kernel side while it runs.
 type Agent struct {
 	log         *slog.Logger
+	planning    sync.Mutex // held while hooks change; guards want and calls
+	want        Want
+	types       *btf.Cache // while hooks change
+	calls       wantedCalls
 	mu          sync.Mutex // guards probes, programs and links, which a reload changes while a scrape reads
 	spec        *ebpf.CollectionSpec
 	maps        map[string]*ebpf.Map
 	missing     map[string]error // maps this kernel refuses
+	unfit       map[string]error // programs whose hooks this kernel has in another form
 	programs    map[string]*ebpf.Program
 	links       map[string]io.Closer
 	attachedFor map[string]duties // what a dispatcher was loaded for
@@ -207,106 +219,6 @@ func (a *Agent) load(o Options) (err error) {
 	return nil
 }
 
-// describe sets the knobs that every program shares.
-func (a *Agent) describe(o Options) error {
-	kernel, err := btf.LoadKernelSpec()
-	if err != nil {
-		return fmt.Errorf("read the kernel's type information (CONFIG_DEBUG_INFO_BTF): %w", err)
-	}
-	offset, err := cgroupOffset(kernel, o.Hierarchy)
-	if err != nil {
-		return err
-	}
-	a.reasons = dropReasons(kernel)
-	var compat [512]uint16
-	for i := range compat {
-		compat[i] = syscallOther
-	}
-	for nr, dense := range compatSyscalls {
-		compat[nr] = dense
-	}
-	a.variables = map[string]any{
-		"cgroup_offset":    offset,
-		"cgroup_v1":        o.Hierarchy.V1,
-		"cgroup_hierarchy": int32(o.Hierarchy.ID),
-		"compat_syscalls":  compat,
-		"wake_bytes":       uint32(min(ringBytes(o.Config)/8, 128<<10)),
-		"self_tgid":        uint32(os.Getpid()),
-
-		"block_hook_has_queue": hookArguments(kernel, "block_rq_issue") == 2,
-		"drop_hook_has_reason": hookArguments(kernel, "kfree_skb") >= 3,
-	}
-	return nil
-}
-
-// cgroupOffset finds the member of css_set that leads to the tracked hierarchy.
-func cgroupOffset(kernel *btf.Spec, h Hierarchy) (uint32, error) {
-	var set *btf.Struct
-	if err := kernel.TypeByName("css_set", &set); err != nil {
-		return 0, fmt.Errorf("find struct css_set: %w", err)
-	}
-	if !h.V1 {
-		return memberOffset(set, "dfl_cgrp")
-	}
-	base, err := memberOffset(set, "subsys")
-	if err != nil {
-		return 0, err
-	}
-	var ids *btf.Enum
-	if err := kernel.TypeByName("cgroup_subsys_id", &ids); err != nil {
-		return 0, fmt.Errorf("find enum cgroup_subsys_id: %w", err)
-	}
-	for _, v := range ids.Values {
-		if v.Name == h.Controller+"_cgrp_id" {
-			return base + uint32(v.Value)*8, nil
-		}
-	}
-	return 0, fmt.Errorf("control group controller %q is not one of this kernel's", h.Controller)
-}
-
-// hookArguments is how many arguments a tracepoint hands to a program, or 0 if the kernel does not have it.
-func hookArguments(kernel *btf.Spec, name string) int {
-	var t *btf.Typedef
-	if err := kernel.TypeByName("btf_trace_"+name, &t); err != nil {
-		return 0
-	}
-	pointer, ok := t.Type.(*btf.Pointer)
-	if !ok {
-		return 0
-	}
-	proto, ok := pointer.Target.(*btf.FuncProto)
-	if !ok {
-		return 0
-	}
-	return len(proto.Params) - 1 // without the tracepoint's own data
-}
-
-// dropReasons names the reasons that the kernel has for throwing a packet away, in lower case and without their prefix.
-func dropReasons(kernel *btf.Spec) []string {
-	names := make([]string, dropReasonCount)
-	names[0] = "not_specified"
-	names[dropReasonCount-1] = other
-	var reasons *btf.Enum
-	if err := kernel.TypeByName("skb_drop_reason", &reasons); err != nil {
-		return names // before 5.17
-	}
-	for _, v := range reasons.Values {
-		if v.Value < dropReasonCount-1 {
-			names[v.Value] = strings.ToLower(strings.TrimPrefix(strings.TrimPrefix(v.Name, "SKB_DROP_REASON_"), "SKB_"))
-		}
-	}
-	return names
-}
-
-func memberOffset(s *btf.Struct, name string) (uint32, error) {
-	for _, m := range s.Members {
-		if m.Name == name {
-			return m.Offset.Bytes(), nil
-		}
-	}
-	return 0, fmt.Errorf("struct %s has no member %s", s.Name, name)
-}
-
 // Replan attaches what is wanted now and was not before, and detaches what nobody wants any more, each program by itself.
 // It goes through the hooks once; what is refused is told by Probes, and changes what comes after it.
 func (a *Agent) Replan(w Want) {
@@ -316,12 +228,21 @@ func (a *Agent) Replan(w Want) {
 		a.probes = refused(w, a.refusal)
 		return
 	}
+	a.planning.Lock()
+	defer a.planning.Unlock()
+	a.replan(w)
+}
+
+func (a *Agent) replan(w Want) {
+	a.want = w
+	a.types = btf.NewCache() // else every program would read the kernel's types for itself
+	defer func() { a.types = nil }()
 	if pid, err := a.findSelf(); err == nil {
 		a.variables["self_tgid"] = pid
 	} else {
 		a.log.Debug("own process id is taken as it is seen here", "err", err)
 	}
-	p := &plan{Want: w, refused: map[string]bool{}}
+	p := &plan{Want: w, calls: a.calls, refused: map[string]bool{}}
 	var probes []Probe
 	for _, h := range hooks {
 		probes = append(probes, a.decide(p, h))
@@ -349,7 +270,6 @@ func (a *Agent) decide(p *plan, h hook) Probe {
 	}
 	a.variables["count_syscalls"] = p.Syscalls
 	a.variables["watch_connect"] = p.TCP
-	a.variables["watch_calls"] = p.Calls
 	a.variables["socket_bytes"] = p.bytesAtExit()
 	err := a.attachOne(h)
 	if old != nil && err == nil { // the one that does more, or less, runs: no call is missed
@@ -378,7 +298,10 @@ func (a *Agent) detach(program string) {
 }
 
 func (a *Agent) attachOne(h hook) error {
-	prog, err := a.loadProgram(h.program)
+	if err := a.unfit[h.program]; err != nil {
+		return err
+	}
+	prog, err := a.loadProgramOf(h.program, a.types)
 	if err != nil {
 		return err
 	}
@@ -393,8 +316,11 @@ func (a *Agent) attachOne(h hook) error {
 }
 
 // loadProgram loads one program with the shared maps and its own copy of the knobs.
-func (a *Agent) loadProgram(name string) (*ebpf.Program, error) {
-	coll, err := a.loadCollection(name)
+func (a *Agent) loadProgram(name string) (*ebpf.Program, error) { return a.loadProgramOf(name, nil) }
+
+// loadProgramOf takes what it needs of the kernel's types from types, or reads them.
+func (a *Agent) loadProgramOf(name string, types *btf.Cache) (*ebpf.Program, error) {
+	coll, err := a.loadCollection(name, types)
 	if err != nil {
 		return nil, err
 	}
@@ -402,7 +328,7 @@ func (a *Agent) loadProgram(name string) (*ebpf.Program, error) {
 	return coll.DetachProgram(name), nil
 }
 
-func (a *Agent) loadCollection(name string) (*ebpf.Collection, error) {
+func (a *Agent) loadCollection(name string, types *btf.Cache) (*ebpf.Collection, error) {
 	spec := a.spec.Copy()
 	prog, ok := spec.Programs[name]
 	if !ok {
@@ -427,12 +353,12 @@ func (a *Agent) loadCollection(name string) (*ebpf.Collection, error) {
 			delete(spec.Maps, m)
 		}
 	}
-	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace, Cache: types})
 }
 
 // findSelf asks the kernel for our process id in the initial pid namespace, which we may not be in.
 func (a *Agent) findSelf() (uint32, error) {
-	coll, err := a.loadCollection("find_self")
+	coll, err := a.loadCollection("find_self", a.types)
 	if err != nil {
 		return 0, err
 	}

@@ -20,15 +20,6 @@ struct {
 	__type(value, struct exec_scratch);
 } exec_scratch SEC(".maps");
 
-/* Whether a rule asks for the environment: execve's recipe says so. */
-static __always_inline bool reads_env(void)
-{
-	u32 execve = SYS_EXECVE;
-	struct call_recipe *r = bpf_map_lookup_elem(&call_recipes, &execve);
-
-	return r && r->data_form;
-}
-
 /* Processes whose end was already told: two last threads may each see that no thread is left. */
 struct exit_key {
 	u64 start;
@@ -195,6 +186,23 @@ static __always_inline void count_process(u32 slot, int what, int n)
 		c->exits[n]++;
 }
 
+/* Which call makes a process, and how. */
+static __always_inline void fill_clone(struct fork_event *e)
+{
+	e->clone_flags = 0;
+	e->reserved = 0;
+	e->syscall = executing_dense();
+	if (e->syscall < 0)
+		return;
+	struct pt_regs *regs = (void *)bpf_task_pt_regs(current_task_btf());
+	if (e->syscall == SYS_CLONE)
+		e->clone_flags = is_compat(current_task_btf()) ? compat_arg0(regs) : regs_arg0(regs);
+	else if (e->syscall == SYS_VFORK)
+		e->clone_flags = CLONE_VM | CLONE_VFORK;
+	else if (e->syscall == SYS_CLONE3 && !is_compat(current_task_btf()))
+		bpf_probe_read_user(&e->clone_flags, sizeof(e->clone_flags), (void *)regs_arg0(regs));
+}
+
 /* Runs in the parent, once the child is complete but has not run. */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
@@ -209,6 +217,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	}
 	fill_header(&e->h, EVENT_FORK, parent);
 	fill_task(&e->task, child);
+	fill_clone(e);
 	bpf_ringbuf_submit(e, wake_flags());
 	return 0;
 }
@@ -234,12 +243,12 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	s->e.path_len = append_path(s, TASK_PATH_TRUNCATED);
 	s->e.args_len = append_strings(s, BPF_CORE_READ(mm, arg_start), BPF_CORE_READ(mm, arg_end));
 	s->e.env_len = 0;
-	if (reads_env())
+	if (switches.env)
 		s->e.env_len = append_strings(s, BPF_CORE_READ(mm, env_start), BPF_CORE_READ(mm, env_end));
 	s->walk.dentry = BPF_CORE_READ(current, fs, pwd.dentry);
 	s->walk.mnt = BPF_CORE_READ(current, fs, pwd.mnt);
 	s->e.cwd_len = append_path(s, 0);
-	s->e.syscall = executing_call();
+	s->e.syscall = executing_dense();
 	s->e.reserved = 0;
 	u64 length = s->walk.length;
 	if (length > 4 * PATH_MAX_BYTES)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/yagura-io/yagura/rules/event"
@@ -16,10 +17,10 @@ import (
 // recordMagic begins a recording; its last byte is the version of the wire format.
 const recordMagic = "yagura events\x00\x01"
 
-// maxRecord bounds one record of a recording; the longest event is under 9 KiB.
+// maxRecord bounds one record of a recording; the longest event is under 22 KiB.
 const maxRecord = 64 << 10
 
-// A Recorder writes the bytes of events as the ring buffer gave them, but for command lines, which pass a redactor: the
+// A Recorder writes the bytes of events as the ring buffer gave them, but without secrets: the
 // magic, then each record behind its length (a little-endian uint32).
 type Recorder struct {
 	w      *bufio.Writer
@@ -47,22 +48,49 @@ func (r *Recorder) Record(raw []byte) error {
 	return err
 }
 
-// withoutSecrets returns the record with its command line redacted, a copy if it has one.
+// withoutSecrets returns the record without what people hide in it, a copy if there is any: command lines are redacted,
+// environments and what was read or written are left out.
 func (r *Recorder) withoutSecrets(raw []byte) []byte {
-	if len(raw) < sizeOf[yaguraExecEvent]() || as[yaguraHeader](raw).Kind != uint16(event.Exec) {
+	if len(raw) < sizeOf[yaguraHeader]() {
+		return raw
+	}
+	switch event.Kind(as[yaguraHeader](raw).Kind) {
+	case event.Exec:
+		return r.withoutCommand(raw)
+	case event.Syscall:
+		return withoutData(raw)
+	}
+	return raw
+}
+
+func (r *Recorder) withoutCommand(raw []byte) []byte {
+	if len(raw) < sizeOf[yaguraExecEvent]() {
 		return raw
 	}
 	raw = bytes.Clone(raw)
 	e := as[yaguraExecEvent](raw)
-	begin := min(uint64(sizeOf[yaguraExecEvent]())+uint64(e.PathLen), uint64(len(raw)))
-	end := min(begin+uint64(e.ArgsLen), uint64(len(raw)))
-	if begin == end {
+	tail := sections(raw[sizeOf[yaguraExecEvent]():])
+	path, args, _, cwd := tail.next(e.PathLen), tail.next(e.ArgsLen), tail.next(e.EnvLen), tail.next(e.CwdLen)
+	if tail == nil && e.ArgsLen+e.EnvLen > 0 {
+		return raw[:sizeOf[yaguraHeader]()] // torn: nothing in it can be trusted
+	}
+	var text string
+	if len(args) > 0 {
+		text = strings.Join(r.redact(strings.Split(strings.TrimSuffix(string(args), "\x00"), "\x00")), "\x00") + "\x00"
+	}
+	e.ArgsLen, e.EnvLen = uint32(len(text)), 0
+	return slices.Concat(raw[:sizeOf[yaguraExecEvent]()], path, []byte(text), cwd)
+}
+
+func withoutData(raw []byte) []byte {
+	if len(raw) < sizeOf[yaguraCallEvent]() || as[yaguraCallEvent](raw).Lengths[sectionData] == 0 {
 		return raw
 	}
-	args := strings.Split(strings.TrimSuffix(string(raw[begin:end]), "\x00"), "\x00")
-	text := strings.Join(r.redact(args), "\x00") + "\x00"
-	e.ArgsLen = uint32(len(text))
-	return append(raw[:begin], text...)
+	raw = bytes.Clone(raw)
+	e := as[yaguraCallEvent](raw)
+	end := max(len(raw)-int(e.Lengths[sectionData]), sizeOf[yaguraCallEvent]()) // they stand last
+	e.Lengths[sectionData] = 0
+	return raw[:end]
 }
 
 // Flush writes what is buffered.

@@ -86,6 +86,7 @@ func (a *Agent) Stream(ctx context.Context, raw func([]byte) error, sink func(*e
 type decoder struct {
 	ev   event.Event
 	path []byte
+	name []byte // of a descriptor that has none in the kernel
 	num  uint64
 	boot int64 // Unix ns at which the boot clock was 0
 }
@@ -127,8 +128,7 @@ func (d *decoder) decodeKind(raw []byte, kind uint16) error {
 		if err := want[yaguraForkEvent](raw); err != nil {
 			return err
 		}
-		copyTask(&d.ev.Task, &as[yaguraForkEvent](raw).Task)
-		d.ev.Type = typeClone
+		d.decodeFork(as[yaguraForkEvent](raw))
 	case event.Exec:
 		return d.decodeExec(raw)
 	case event.Exit:
@@ -145,6 +145,22 @@ func (d *decoder) decodeKind(raw []byte, kind uint16) error {
 		return fmt.Errorf("record of unknown kind %d", kind)
 	}
 	return nil
+}
+
+// decodeFork also tells by which call the process was made, where the kernel says so; else it counts as clone.
+func (d *decoder) decodeFork(e *yaguraForkEvent) {
+	copyTask(&d.ev.Task, &e.Task)
+	d.ev.Call.Result = int64(e.Task.Pid)
+	d.ev.Type = typeClone
+	if e.Syscall >= 0 && e.Syscall < syscallSlots && forks[callTypes[e.Syscall]] {
+		d.ev.Type = callTypes[e.Syscall]
+	}
+	switch d.ev.Type {
+	case typeClone:
+		d.ev.Call.Arg[0] = e.CloneFlags
+	case typeClone3:
+		d.ev.Call.Word[0] = e.CloneFlags
+	}
 }
 
 func (d *decoder) decodeExec(raw []byte) error {

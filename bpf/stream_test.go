@@ -21,9 +21,9 @@ func execRecord() []byte {
 	e.H = yaguraHeader{Boot: 5e9, CgroupId: 77, Start: 4e9, Pid: 100, Tid: 101, Uid: 1, Gid: 2, Kind: uint16(event.Exec), Cpu: 3}
 	e.Task.Pid, e.Task.Start, e.Task.NsMount = 100, 4e9, 9
 	copy(bytesIn(&e.Task.Comm), "true")
-	path, args, cwd := "/usr/bin/true", "true\x00a\x00", "/root"
-	e.PathLen, e.ArgsLen, e.CwdLen, e.Syscall = uint32(len(path)), uint32(len(args)), uint32(len(cwd)), -1
-	return append(bytes.Clone(bytesIn(&e)), path+args+cwd...)
+	path, args, env, cwd := "/usr/bin/true", "true\x00a\x00", "PW=x\x00", "/root"
+	e.PathLen, e.ArgsLen, e.EnvLen, e.CwdLen, e.Syscall = uint32(len(path)), uint32(len(args)), uint32(len(env)), uint32(len(cwd)), -1
+	return append(bytes.Clone(bytesIn(&e)), path+args+env+cwd...)
 }
 
 func cgroupRecord(kind event.Kind, path string) []byte {
@@ -39,7 +39,7 @@ func TestDecodeExec(t *testing.T) {
 	}
 	want := event.Event{
 		Kind: event.Exec, CPU: 3, PID: 100, TID: 101, UID: 1, GID: 2, Time: 1e18 + 5e9, Boot: 5e9, Start: 4e9, CgroupID: 77, Num: 1,
-		Path: []byte("/usr/bin/true"), Args: []byte("true\x00a\x00"), Env: []byte{}, Cwd: []byte("/root"), Type: typeExecve,
+		Path: []byte("/usr/bin/true"), Args: []byte("true\x00a\x00"), Env: []byte("PW=x\x00"), Cwd: []byte("/root"), Type: typeExecve,
 		Task: event.Task{PID: 100, Start: 4e9, Namespaces: event.Namespaces{Mount: 9}, Comm: [16]byte{'t', 'r', 'u', 'e'}},
 	}
 	if diff := cmp.Diff(want, *ev, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
@@ -81,10 +81,10 @@ func TestDecodeTellsWhatIsWrong(t *testing.T) {
 	unknown := execRecord()
 	as[yaguraHeader](unknown).Kind = 99
 	for want, raw := range map[string][]byte{
-		"want at least a header":                  execRecord()[:20],
-		"want at least":                           execRecord()[:sizeOf[yaguraHeader]()+8],
-		"arguments of 2147483648, environment of 0 and directory of 5 bytes in a tail of 25": long,
-		"unknown kind 99":                         unknown,
+		"want at least a header": execRecord()[:20],
+		"want at least":          execRecord()[:sizeOf[yaguraHeader]()+8],
+		"arguments of 2147483648, environment of 5 and directory of 5 bytes in a tail of 30": long,
+		"unknown kind 99": unknown,
 	} {
 		d := decoder{}
 		if _, err := d.decode(raw); err == nil || !strings.Contains(err.Error(), want) {
@@ -133,8 +133,9 @@ func TestRecordingHoldsNoSecrets(t *testing.T) {
 	}
 	p := Replay{R: &file}
 	if err := p.Run(t.Context(), func(ev *event.Event) {
-		if string(ev.Args) != "true\x00[hidden away]\x00" || string(ev.Path) != "/usr/bin/true" {
-			t.Errorf("replayed %q %q", ev.Path, ev.Args)
+		if string(ev.Args) != "true\x00[hidden away]\x00" || string(ev.Path) != "/usr/bin/true" || len(ev.Env) != 0 ||
+			string(ev.Cwd) != "/root" {
+			t.Errorf("replayed %q %q with %q in %q", ev.Path, ev.Args, ev.Env, ev.Cwd)
 		}
 	}); err != nil {
 		t.Fatal(err)

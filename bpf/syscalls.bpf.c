@@ -14,18 +14,6 @@ struct {
 	__type(value, u64);
 } entries SEC(".maps");
 
-/* The dense number of the call that is ending, SYSCALL_OTHER for one that has none. */
-static __always_inline u32 dense_syscall(struct task_struct *current, s32 nr)
-{
-	if (nr == -1)
-		return SYS_RT_SIGRETURN; /* it restores the interrupted registers, and so forgets its own number */
-	if (nr < 0 || nr >= 512)
-		return SYSCALL_OTHER;
-	if (is_compat(current))
-		nr = compat_syscalls[nr & 511];
-	return nr < SYSCALL_SLOTS ? nr : SYSCALL_OTHER;
-}
-
 static __always_inline void count_error(u32 slot, u32 syscall, u16 error)
 {
 	struct error_key key = {.slot = slot, .syscall = syscall, .error = error};
@@ -76,10 +64,7 @@ static __always_inline void dispatch(void *ctx, struct task_struct *current, str
 		connect_returned(regs_arg0(regs), ret);
 	if (ret > 0)
 		count_socket_bytes(syscall, regs, ret);
-	if (!watch_calls)
-		return;
-	struct call_recipe *r = bpf_map_lookup_elem(&call_recipes, &syscall);
-	if (r && result_terms(r, ret))
+	if (is_call_wanted(syscall, ret))
 		bpf_tail_call(ctx, &call_programs, 0);
 }
 

@@ -17,7 +17,7 @@ func init() { // only the test's own table of what a child may be told to do
 	actors["filtered"] = actFiltered
 }
 
-// callsDir is where the actor of TestCallsAreToldAsTheyWere works.
+// callsDir is where the actor of TestTruthCallsAreToldAsTheyWere works.
 func callsDir() string { return filepath.Join(os.TempDir(), "yagura-calls") }
 
 func actCalls() error {
@@ -82,11 +82,16 @@ func wanting(t testing.TB, names ...string) event.Interest {
 
 func startCalls(t testing.TB, i event.Interest) *watched {
 	t.Helper()
-	w := startAgent(t, Want{Processes: true, Calls: true})
-	needProbe(t, w, "a kernel that lets sys_exit look at files", "call_exit")
+	w := startAgent(t, Want{Processes: true})
 	if err := w.SetInterest(i); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := w.SetInterest(event.Interest{}); err != nil {
+			t.Error(err)
+		}
+	})
+	needProbe(t, w, "a kernel that lets sys_exit look at files", "call_exit")
 	return w
 }
 
@@ -98,8 +103,8 @@ func (w *watched) call(t *testing.T, g group, name string, match func(*event.Eve
 	})
 }
 
-func TestCallsAreToldAsTheyWere(t *testing.T) {
-	proves(t, "system calls for rules")
+func TestTruthCallsAreToldAsTheyWere(t *testing.T) {
+	proves(t, "rules_system_calls")
 	w := startCalls(t, wanting(t, "openat", "write", "fchmod", "renameat", "unlinkat", "connect"))
 	g := w.newGroup(t, "calls")
 	dir := callsDir()
@@ -151,14 +156,14 @@ var filtered = []struct {
 	out   bool
 	why   string
 }{
-	{"/etc/hostname", unix.O_RDONLY, false, "no rule asks for it"},
-	{"/etc/shadow", unix.O_RDONLY, true, "exactly what a rule asks for"},
-	{"/etc/shadow", unix.O_RDONLY | unix.O_DIRECTORY, false, "it fails, and the rule wants success"},
-	{"/etc/shadowy", unix.O_RDONLY, false, "an exact path is not a prefix"},
-	{"/etc/../etc/hostname", unix.O_RDONLY, true, "holds .."},
-	{"/etc//hostname", unix.O_RDONLY, true, "holds an empty component"},
-	{"/proc/self/root/etc/hostname", unix.O_RDONLY, false, "resolves to what no rule asks for"},
-	{"/proc/self/root/etc/shadow", unix.O_RDONLY, true, "resolves to what a rule asks for"},
+	{"/tmp/yagura-etc/hostname", unix.O_RDONLY, false, "no rule asks for it"},
+	{"/tmp/yagura-etc/shadow", unix.O_RDONLY, true, "exactly what a rule asks for"},
+	{"/tmp/yagura-etc/shadow", unix.O_RDONLY | unix.O_DIRECTORY, false, "it fails, and the rule wants success"},
+	{"/tmp/yagura-etc/shadowy", unix.O_RDONLY, false, "an exact path is not a prefix"},
+	{"/tmp/../tmp/yagura-etc/hostname", unix.O_RDONLY, true, "holds .."},
+	{"/tmp/yagura-etc//hostname", unix.O_RDONLY, true, "holds an empty component"},
+	{"/proc/self/root/tmp/yagura-etc/hostname", unix.O_RDONLY, false, "resolves to what no rule asks for"},
+	{"/proc/self/root/tmp/yagura-etc/shadow", unix.O_RDONLY, true, "resolves to what a rule asks for"},
 	{"/dev/fd", unix.O_RDONLY, false, "a link to what no rule asks for"},
 	{"/dev/null", unix.O_WRONLY, false, "a write outside of the prefix"},
 	{"/tmp/yagura-filtered/a", unix.O_RDONLY | unix.O_CREAT, false, "a read below the prefix of writes"},
@@ -169,8 +174,13 @@ var filtered = []struct {
 }
 
 func actFiltered() error {
-	for _, dir := range []string{"/tmp/yagura-filtered", "/tmp/yagura-filtered-not"} {
+	for _, dir := range []string{"/tmp/yagura-filtered", "/tmp/yagura-filtered-not", "/tmp/yagura-etc"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"shadow", "shadowy", "hostname"} {
+		if err := os.WriteFile("/tmp/yagura-etc/"+name, nil, 0o600); err != nil {
 			return err
 		}
 	}
@@ -179,24 +189,23 @@ func actFiltered() error {
 			unix.Close(fd)
 		}
 	}
-	_, err := unix.Openat(unix.AT_FDCWD, "/etc/shadow", unix.O_RDWR, 0) // the last one, that the test waits for
+	_, err := unix.Openat(unix.AT_FDCWD, "/tmp/yagura-etc/shadow", unix.O_RDWR, 0) // the last one, that the test waits for
 	return err
 }
 
-func TestOnlyWhatCanMatchLeavesTheKernel(t *testing.T) {
-	proves(t, "prefilter")
+func TestTruthOnlyWhatCanMatchLeavesTheKernel(t *testing.T) {
+	proves(t, "rules_prefilter")
 	ok := event.Zero | event.Positive
 	i := event.Interest{Terms: map[event.Type][]event.Term{}}
 	openat, _ := event.TypeNamed("openat")
 	i.Terms[openat] = []event.Term{
-		{Results: ok, Opens: reads(), Families: event.AnyFamily, Paths: &event.PathSet{Exact: []string{"/etc/shadow"}, Names: []string{"id_rsa"}}},
-		{Results: ok, Opens: writes(), Families: event.AnyFamily, Paths: &event.PathSet{Exact: []string{"/etc/shadow"}, Prefixes: []string{"/tmp/yagura-filtered/"}}},
+		{Results: ok, Opens: reads(), Families: event.AnyFamily, Paths: &event.PathSet{Exact: []string{"/tmp/yagura-etc/shadow"}, Names: []string{"id_rsa"}}},
+		{Results: ok, Opens: writes(), Families: event.AnyFamily, Paths: &event.PathSet{Exact: []string{"/tmp/yagura-etc/shadow"}, Prefixes: []string{"/tmp/yagura-filtered/"}}},
 	}
 	w := startCalls(t, i)
 	g := w.newGroup(t, "filtered")
 	t.Cleanup(func() { os.RemoveAll("/tmp/yagura-filtered"); os.RemoveAll("/tmp/yagura-filtered-not") })
-	os.WriteFile("/etc/shadowy", nil, 0o600)
-	t.Cleanup(func() { os.Remove("/etc/shadowy") })
+	t.Cleanup(func() { os.RemoveAll("/tmp/yagura-etc") })
 	w.perform(t, g, "filtered")
 	w.call(t, g, "openat", func(ev *event.Event) bool { return ev.Call.Arg[2] == unix.O_RDWR })
 

@@ -6,6 +6,7 @@
 #include "process.bpf.c"
 #include "syscalls.bpf.c"
 #include "calls.bpf.c"
+#include "ring.bpf.c"
 #include "tcp.bpf.c"
 #include "sched.bpf.c"
 #include "block.bpf.c"

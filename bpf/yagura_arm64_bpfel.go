@@ -96,7 +96,17 @@ type yaguraCallRecipe struct {
 	Words     int8
 	DataForm  uint8
 	WordBytes uint8
-	Reserved  [3]uint8
+	Keys      uint8
+	Entry     uint8
+	Reserved  uint8
+}
+
+type yaguraCallSwitches struct {
+	_        structs.HostLayout
+	Results  [640]uint8
+	Entry    [640]uint8
+	Env      uint8
+	Reserved [7]uint8
 }
 
 type yaguraCgroupEvent struct {
@@ -143,9 +153,12 @@ type yaguraExitEvent struct {
 }
 
 type yaguraForkEvent struct {
-	_    structs.HostLayout
-	H    yaguraHeader
-	Task yaguraTaskInfo
+	_          structs.HostLayout
+	H          yaguraHeader
+	Task       yaguraTaskInfo
+	CloneFlags uint64
+	Syscall    int32
+	Reserved   uint32
 }
 
 type yaguraHeader struct {
@@ -302,7 +315,6 @@ const (
 	yaguraMapExitsTold            = "exits_told"
 	yaguraMapFatalSignals         = "fatal_signals"
 	yaguraMapFreeSlots            = "free_slots"
-	yaguraMapGroupsMade           = "groups_made"
 	yaguraMapLastExits            = "last_exits"
 	yaguraMapLastSeen             = "last_seen"
 	yaguraMapListenSockets        = "listen_sockets"
@@ -314,14 +326,18 @@ const (
 	yaguraMapPathNames            = "path_names"
 	yaguraMapPathPrefixes         = "path_prefixes"
 	yaguraMapQueued               = "queued"
+	yaguraMapRingRequests         = "ring_requests"
+	yaguraMapRingScratch          = "ring_scratch"
 	yaguraMapSlotGeneration       = "slot_generation"
 	yaguraMapSyscallCalls         = "syscall_calls"
 	yaguraMapSyscallErrors        = "syscall_errors"
 	yaguraMapSyscallLatency       = "syscall_latency"
+	yaguraMapTextsAtEntry         = "texts_at_entry"
 	yaguraProgAcceptQueues        = "accept_queues"
 	yaguraProgBlockCompleted      = "block_completed"
 	yaguraProgBlockInserted       = "block_inserted"
 	yaguraProgBlockIssued         = "block_issued"
+	yaguraProgCallEnter           = "call_enter"
 	yaguraProgCallExit            = "call_exit"
 	yaguraProgCgroupMkdir         = "cgroup_mkdir"
 	yaguraProgCgroupRmdir         = "cgroup_rmdir"
@@ -332,6 +348,9 @@ const (
 	yaguraProgEmptySysExitConnect = "empty_sys_exit_connect"
 	yaguraProgEmptySysExitGetppid = "empty_sys_exit_getppid"
 	yaguraProgFindSelf            = "find_self"
+	yaguraProgIoUringComplete     = "io_uring_complete"
+	yaguraProgIoUringSubmit       = "io_uring_submit"
+	yaguraProgIoUringSubmitOld    = "io_uring_submit_old"
 	yaguraProgPacketDropped       = "packet_dropped"
 	yaguraProgProcessExec         = "process_exec"
 	yaguraProgProcessExit         = "process_exit"
@@ -360,17 +379,20 @@ const (
 	yaguraVarCgroupOffset         = "cgroup_offset"
 	yaguraVarCgroupV1             = "cgroup_v1"
 	yaguraVarCompatSyscalls       = "compat_syscalls"
+	yaguraVarCompleteHasCqe       = "complete_has_cqe"
 	yaguraVarCountSyscalls        = "count_syscalls"
 	yaguraVarDropHookHasReason    = "drop_hook_has_reason"
 	yaguraVarExecEventType        = "exec_event_type"
 	yaguraVarExitEventType        = "exit_event_type"
 	yaguraVarForkEventType        = "fork_event_type"
+	yaguraVarGroupsMade           = "groups_made"
 	yaguraVarHeaderType           = "header_type"
+	yaguraVarRingCalls            = "ring_calls"
 	yaguraVarSelfFound            = "self_found"
 	yaguraVarSelfTgid             = "self_tgid"
 	yaguraVarSocketBytes          = "socket_bytes"
+	yaguraVarSwitches             = "switches"
 	yaguraVarWakeBytes            = "wake_bytes"
-	yaguraVarWatchCalls           = "watch_calls"
 	yaguraVarWatchConnect         = "watch_connect"
 )
 
@@ -420,6 +442,7 @@ type yaguraProgramSpecs struct {
 	BlockCompleted      *ebpf.ProgramSpec `ebpf:"block_completed"`
 	BlockInserted       *ebpf.ProgramSpec `ebpf:"block_inserted"`
 	BlockIssued         *ebpf.ProgramSpec `ebpf:"block_issued"`
+	CallEnter           *ebpf.ProgramSpec `ebpf:"call_enter"`
 	CallExit            *ebpf.ProgramSpec `ebpf:"call_exit"`
 	CgroupMkdir         *ebpf.ProgramSpec `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.ProgramSpec `ebpf:"cgroup_rmdir"`
@@ -430,6 +453,9 @@ type yaguraProgramSpecs struct {
 	EmptySysExitConnect *ebpf.ProgramSpec `ebpf:"empty_sys_exit_connect"`
 	EmptySysExitGetppid *ebpf.ProgramSpec `ebpf:"empty_sys_exit_getppid"`
 	FindSelf            *ebpf.ProgramSpec `ebpf:"find_self"`
+	IoUringComplete     *ebpf.ProgramSpec `ebpf:"io_uring_complete"`
+	IoUringSubmit       *ebpf.ProgramSpec `ebpf:"io_uring_submit"`
+	IoUringSubmitOld    *ebpf.ProgramSpec `ebpf:"io_uring_submit_old"`
 	PacketDropped       *ebpf.ProgramSpec `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.ProgramSpec `ebpf:"process_exec"`
 	ProcessExit         *ebpf.ProgramSpec `ebpf:"process_exit"`
@@ -472,7 +498,6 @@ type yaguraMapSpecs struct {
 	ExitsTold       *ebpf.MapSpec `ebpf:"exits_told"`
 	FatalSignals    *ebpf.MapSpec `ebpf:"fatal_signals"`
 	FreeSlots       *ebpf.MapSpec `ebpf:"free_slots"`
-	GroupsMade      *ebpf.MapSpec `ebpf:"groups_made"`
 	LastExits       *ebpf.MapSpec `ebpf:"last_exits"`
 	LastSeen        *ebpf.MapSpec `ebpf:"last_seen"`
 	ListenSockets   *ebpf.MapSpec `ebpf:"listen_sockets"`
@@ -484,10 +509,13 @@ type yaguraMapSpecs struct {
 	PathNames       *ebpf.MapSpec `ebpf:"path_names"`
 	PathPrefixes    *ebpf.MapSpec `ebpf:"path_prefixes"`
 	Queued          *ebpf.MapSpec `ebpf:"queued"`
+	RingRequests    *ebpf.MapSpec `ebpf:"ring_requests"`
+	RingScratch     *ebpf.MapSpec `ebpf:"ring_scratch"`
 	SlotGeneration  *ebpf.MapSpec `ebpf:"slot_generation"`
 	SyscallCalls    *ebpf.MapSpec `ebpf:"syscall_calls"`
 	SyscallErrors   *ebpf.MapSpec `ebpf:"syscall_errors"`
 	SyscallLatency  *ebpf.MapSpec `ebpf:"syscall_latency"`
+	TextsAtEntry    *ebpf.MapSpec `ebpf:"texts_at_entry"`
 }
 
 // yaguraVariableSpecs contains global variables before they are loaded into the kernel.
@@ -502,17 +530,20 @@ type yaguraVariableSpecs struct {
 	CgroupOffset      *ebpf.VariableSpec `ebpf:"cgroup_offset"`
 	CgroupV1          *ebpf.VariableSpec `ebpf:"cgroup_v1"`
 	CompatSyscalls    *ebpf.VariableSpec `ebpf:"compat_syscalls"`
+	CompleteHasCqe    *ebpf.VariableSpec `ebpf:"complete_has_cqe"`
 	CountSyscalls     *ebpf.VariableSpec `ebpf:"count_syscalls"`
 	DropHookHasReason *ebpf.VariableSpec `ebpf:"drop_hook_has_reason"`
 	ExecEventType     *ebpf.VariableSpec `ebpf:"exec_event_type"`
 	ExitEventType     *ebpf.VariableSpec `ebpf:"exit_event_type"`
 	ForkEventType     *ebpf.VariableSpec `ebpf:"fork_event_type"`
+	GroupsMade        *ebpf.VariableSpec `ebpf:"groups_made"`
 	HeaderType        *ebpf.VariableSpec `ebpf:"header_type"`
+	RingCalls         *ebpf.VariableSpec `ebpf:"ring_calls"`
 	SelfFound         *ebpf.VariableSpec `ebpf:"self_found"`
 	SelfTgid          *ebpf.VariableSpec `ebpf:"self_tgid"`
 	SocketBytes       *ebpf.VariableSpec `ebpf:"socket_bytes"`
+	Switches          *ebpf.VariableSpec `ebpf:"switches"`
 	WakeBytes         *ebpf.VariableSpec `ebpf:"wake_bytes"`
-	WatchCalls        *ebpf.VariableSpec `ebpf:"watch_calls"`
 	WatchConnect      *ebpf.VariableSpec `ebpf:"watch_connect"`
 }
 
@@ -552,7 +583,6 @@ type yaguraMaps struct {
 	ExitsTold       *ebpf.Map `ebpf:"exits_told"`
 	FatalSignals    *ebpf.Map `ebpf:"fatal_signals"`
 	FreeSlots       *ebpf.Map `ebpf:"free_slots"`
-	GroupsMade      *ebpf.Map `ebpf:"groups_made"`
 	LastExits       *ebpf.Map `ebpf:"last_exits"`
 	LastSeen        *ebpf.Map `ebpf:"last_seen"`
 	ListenSockets   *ebpf.Map `ebpf:"listen_sockets"`
@@ -564,10 +594,13 @@ type yaguraMaps struct {
 	PathNames       *ebpf.Map `ebpf:"path_names"`
 	PathPrefixes    *ebpf.Map `ebpf:"path_prefixes"`
 	Queued          *ebpf.Map `ebpf:"queued"`
+	RingRequests    *ebpf.Map `ebpf:"ring_requests"`
+	RingScratch     *ebpf.Map `ebpf:"ring_scratch"`
 	SlotGeneration  *ebpf.Map `ebpf:"slot_generation"`
 	SyscallCalls    *ebpf.Map `ebpf:"syscall_calls"`
 	SyscallErrors   *ebpf.Map `ebpf:"syscall_errors"`
 	SyscallLatency  *ebpf.Map `ebpf:"syscall_latency"`
+	TextsAtEntry    *ebpf.Map `ebpf:"texts_at_entry"`
 }
 
 func (m *yaguraMaps) Close() error {
@@ -588,7 +621,6 @@ func (m *yaguraMaps) Close() error {
 		m.ExitsTold,
 		m.FatalSignals,
 		m.FreeSlots,
-		m.GroupsMade,
 		m.LastExits,
 		m.LastSeen,
 		m.ListenSockets,
@@ -600,10 +632,13 @@ func (m *yaguraMaps) Close() error {
 		m.PathNames,
 		m.PathPrefixes,
 		m.Queued,
+		m.RingRequests,
+		m.RingScratch,
 		m.SlotGeneration,
 		m.SyscallCalls,
 		m.SyscallErrors,
 		m.SyscallLatency,
+		m.TextsAtEntry,
 	)
 }
 
@@ -619,17 +654,20 @@ type yaguraVariables struct {
 	CgroupOffset      *ebpf.Variable `ebpf:"cgroup_offset"`
 	CgroupV1          *ebpf.Variable `ebpf:"cgroup_v1"`
 	CompatSyscalls    *ebpf.Variable `ebpf:"compat_syscalls"`
+	CompleteHasCqe    *ebpf.Variable `ebpf:"complete_has_cqe"`
 	CountSyscalls     *ebpf.Variable `ebpf:"count_syscalls"`
 	DropHookHasReason *ebpf.Variable `ebpf:"drop_hook_has_reason"`
 	ExecEventType     *ebpf.Variable `ebpf:"exec_event_type"`
 	ExitEventType     *ebpf.Variable `ebpf:"exit_event_type"`
 	ForkEventType     *ebpf.Variable `ebpf:"fork_event_type"`
+	GroupsMade        *ebpf.Variable `ebpf:"groups_made"`
 	HeaderType        *ebpf.Variable `ebpf:"header_type"`
+	RingCalls         *ebpf.Variable `ebpf:"ring_calls"`
 	SelfFound         *ebpf.Variable `ebpf:"self_found"`
 	SelfTgid          *ebpf.Variable `ebpf:"self_tgid"`
 	SocketBytes       *ebpf.Variable `ebpf:"socket_bytes"`
+	Switches          *ebpf.Variable `ebpf:"switches"`
 	WakeBytes         *ebpf.Variable `ebpf:"wake_bytes"`
-	WatchCalls        *ebpf.Variable `ebpf:"watch_calls"`
 	WatchConnect      *ebpf.Variable `ebpf:"watch_connect"`
 }
 
@@ -641,6 +679,7 @@ type yaguraPrograms struct {
 	BlockCompleted      *ebpf.Program `ebpf:"block_completed"`
 	BlockInserted       *ebpf.Program `ebpf:"block_inserted"`
 	BlockIssued         *ebpf.Program `ebpf:"block_issued"`
+	CallEnter           *ebpf.Program `ebpf:"call_enter"`
 	CallExit            *ebpf.Program `ebpf:"call_exit"`
 	CgroupMkdir         *ebpf.Program `ebpf:"cgroup_mkdir"`
 	CgroupRmdir         *ebpf.Program `ebpf:"cgroup_rmdir"`
@@ -651,6 +690,9 @@ type yaguraPrograms struct {
 	EmptySysExitConnect *ebpf.Program `ebpf:"empty_sys_exit_connect"`
 	EmptySysExitGetppid *ebpf.Program `ebpf:"empty_sys_exit_getppid"`
 	FindSelf            *ebpf.Program `ebpf:"find_self"`
+	IoUringComplete     *ebpf.Program `ebpf:"io_uring_complete"`
+	IoUringSubmit       *ebpf.Program `ebpf:"io_uring_submit"`
+	IoUringSubmitOld    *ebpf.Program `ebpf:"io_uring_submit_old"`
 	PacketDropped       *ebpf.Program `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.Program `ebpf:"process_exec"`
 	ProcessExit         *ebpf.Program `ebpf:"process_exit"`
@@ -679,6 +721,7 @@ func (p *yaguraPrograms) Close() error {
 		p.BlockCompleted,
 		p.BlockInserted,
 		p.BlockIssued,
+		p.CallEnter,
 		p.CallExit,
 		p.CgroupMkdir,
 		p.CgroupRmdir,
@@ -689,6 +732,9 @@ func (p *yaguraPrograms) Close() error {
 		p.EmptySysExitConnect,
 		p.EmptySysExitGetppid,
 		p.FindSelf,
+		p.IoUringComplete,
+		p.IoUringSubmit,
+		p.IoUringSubmitOld,
 		p.PacketDropped,
 		p.ProcessExec,
 		p.ProcessExit,

@@ -11,8 +11,8 @@ import (
 
 // A Probes collector shows what runs in the kernel and what that costs.
 type Probes struct {
-	agent                                                              *bpf.Agent
-	attached, runs, seconds, memory, waiting, size, slots, unaccounted *Family
+	agent                                                                      *bpf.Agent
+	attached, runs, seconds, missed, memory, waiting, size, slots, unaccounted *Family
 }
 
 // NewProbes returns the collector.
@@ -25,6 +25,8 @@ func NewProbes(agent *bpf.Agent) *Probes {
 			"How often a program has run in the kernel; counted while kernel.program_stats is on.", "program").Fixed(),
 		seconds: NewCounter("yagura_bpf_program_run_seconds_total",
 			"Time that a program has run in the kernel; counted while kernel.program_stats is on.", "program").Fixed(),
+		missed: NewCounter("yagura_bpf_program_missed_total",
+			"How often the kernel left the program out, as the same one was not done on that processor: on system calls since 7.0, where what others there call meanwhile is neither counted nor reported.", "program").Fixed(),
 		memory:  NewGauge("yagura_bpf_map_memory_bytes", "Kernel memory of a BPF map.", "map").Fixed(),
 		waiting: NewGauge("yagura_ring_buffer_waiting_bytes", "Bytes of the event ring buffer that wait to be read.").Fixed(),
 		size:    NewGauge("yagura_ring_buffer_size_bytes", "Bytes that the event ring buffer can hold.").Fixed(),
@@ -44,7 +46,7 @@ func (p *Probes) Entry() Entry {
 }
 
 func (p *Probes) families() []*Family {
-	return []*Family{p.attached, p.runs, p.seconds, p.memory, p.waiting, p.size, p.slots, p.unaccounted}
+	return []*Family{p.attached, p.runs, p.seconds, p.missed, p.memory, p.waiting, p.size, p.slots, p.unaccounted}
 }
 
 // Update sends all families.
@@ -61,6 +63,9 @@ func (p *Probes) Update(_ context.Context, ch chan<- prometheus.Metric) error {
 	for name, cost := range p.agent.Costs() {
 		p.runs.Set(host, float64(cost.Runs), name)
 		p.seconds.Set(host, cost.Runtime.Seconds(), name)
+	}
+	for name, n := range p.agent.Missed() {
+		p.missed.Set(host, float64(n), name)
 	}
 	for name, bytes := range p.agent.MapMemory() {
 		p.memory.Set(host, float64(bytes), name)

@@ -10,6 +10,8 @@
 #define PATH_MAX_BYTES 4096 /* of a path, before its head is cut */
 #define NAME_MAX_BYTES 256  /* of one component of it, with its NUL */
 #define ARGS_MAX_BYTES 4096 /* of an argument list, before its tail is cut */
+#define SYSCALL_SLOTS 640 /* dense syscall numbers: see syscalls_table.go */
+#define SYSCALL_OTHER 639 /* what has no dense number */
 #define PATH_DEPTH 64       /* components and mounts that one walk follows */
 
 /* The numbers are event.Kind's. */
@@ -62,6 +64,9 @@ struct task_info {
 struct fork_event {
 	struct header h;
 	struct task_info task;
+	u64 clone_flags;
+	s32 syscall; /* dense number of the call that did it, -1 if it is not known */
+	u32 reserved;
 };
 
 /* Followed by path_len bytes of path components, leaf first, each ended by a NUL, then args_len bytes of arguments,
@@ -70,7 +75,7 @@ struct exec_event {
 	struct header h;
 	struct task_info task;
 	u32 path_len, args_len, env_len, cwd_len;
-	s32 syscall; /* number of the call that did it, -1 if it is not known */
+	s32 syscall; /* dense number of the call that did it, -1 if it is not known */
 	u32 reserved;
 };
 
@@ -105,7 +110,7 @@ enum call_section {
 	SECTION_DIR1,
 	SECTION_ADDRESS, /* struct sockaddr */
 	SECTION_DATA,
-	SECTIONS,
+	SECTIONS, /* a power of two */
 };
 
 /* Two bits for each text, and two more. */
@@ -123,8 +128,7 @@ enum call_flags {
 	CALL_UNSTABLE = 1 << 10, /* a text was another one when the call began */
 	CALL_RING = 1 << 11,     /* an operation of io_uring */
 	CALL_SERVER = 1 << 12,   /* the socket was accepted, or listens */
-	CALL_CLIENT = 1 << 13,   /* the socket has connected */
-	CALL_COMPAT = 1 << 14,
+	CALL_COMPAT = 1 << 13,
 };
 
 struct call_event {
@@ -150,7 +154,10 @@ struct call_event {
 /* Where an argument stands that is none of 0 to 5. */
 enum call_source { FROM_RESULT = -1, FROM_NOTHING = -2, FROM_CWD = -3, FROM_WORDS = -4, FROM_CREAT = -5 };
 
-enum data_form { DATA_NONE, DATA_BY_RESULT, DATA_BY_LENGTH, DATA_VECTOR, DATA_MESSAGE };
+enum data_form { DATA_NONE, DATA_BY_RESULT, DATA_BY_LENGTH, DATA_VECTOR, DATA_MESSAGE, DATA_STRING, DATA_MESSAGES };
+
+/* Which keys are there for paths of this type. */
+enum call_keys { CALL_KEY_PREFIX = 1 << 0, CALL_KEY_NAME = 1 << 1 };
 
 /* What to read of a call and which of its calls rules can match. A rule's condition is a sum of terms, of which the
  * kernel knows up to 32 a call by their bits: what cannot satisfy any stays here. */
@@ -164,7 +171,18 @@ struct call_recipe {
 	s8 fd, text0, text1, dir0, dir1;
 	s8 open_flags;   /* argument that holds them */
 	s8 data, address, words;
-	u8 data_form, word_bytes, reserved[3];
+	u8 data_form, word_bytes;
+	u8 keys;  /* enum call_keys */
+	u8 entry; /* say whether a text was another one when the call began */
+	u8 reserved;
+};
+
+/* What the programs ask before anything else. */
+struct call_switches {
+	u8 results[SYSCALL_SLOTS]; /* by call, the signs of results that rules ask for: error 1, zero 2, more 4 */
+	u8 entry[SYSCALL_SLOTS];   /* calls whose texts are looked at when they begin */
+	u8 env;                    /* rules ask for the environment of what is run */
+	u8 reserved[7];
 };
 
 struct path_prefix {
@@ -180,8 +198,6 @@ struct path_name {
 
 /* ---- counters, read from maps ---- */
 
-#define SYSCALL_SLOTS 640 /* dense syscall numbers: see syscalls_table.go */
-#define SYSCALL_OTHER 639 /* what has no dense number */
 #define LOG2_BUCKETS 40   /* powers of two in units of 2^-30 s: up to 512 s */
 
 struct log2_hist {

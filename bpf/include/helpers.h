@@ -52,30 +52,34 @@ static __always_inline u32 cgroup_to_slot(u64 id)
 	return s ? s->slot : 0;
 }
 
-/* The slot of a task that runs or is about to, from the last one seen on this CPU where that still holds. Interrupts come here with the
- * same current task, and so write nothing else than what they have interrupted. */
+/* The slot of a task that runs or is about to, from the last one seen on this CPU where that still holds. Interrupts come
+ * here with the same current task, and so write nothing else than what they have interrupted; other tasks, which come
+ * between since 7.0, are noticed. */
 static __always_inline u32 slot_of_task(struct task_struct *task)
 {
 	u32 zero = 0;
 	void *anchor = task_anchor(task);
 	struct last_seen *last = bpf_map_lookup_elem(&last_seen, &zero);
-	u64 *groups = bpf_map_lookup_elem(&groups_made, &zero);
 
-	if (!last || !groups)
+	if (!last)
 		return 0;
-	if (last->anchor == ADDR(anchor) && last->groups_made == *groups)
+	if (last->anchor == ADDR(anchor) && last->groups_made == groups_made)
 		return last->slot;
 	u64 id = anchor_cgroup_id(anchor);
 	struct cgroup_slot *s = bpf_map_lookup_elem(&cgroup_slots, &id);
 	if (!s)
 		return 0; /* not remembered: it may still get one */
+	u32 slot = s->slot;
 	last->anchor = 0;
 	barrier();
-	last->slot = s->slot;
-	last->groups_made = *groups;
+	last->slot = slot;
+	last->groups_made = groups_made;
 	barrier();
 	last->anchor = ADDR(anchor);
-	return s->slot;
+	barrier();
+	if (last->slot != slot)
+		last->anchor = 0; /* another task has come between */
+	return slot;
 }
 
 static __always_inline u32 current_slot(void)

@@ -25,6 +25,8 @@
 #define MSG_ERRQUEUE 0x2000
 #define SHUTDOWN_MASK 3
 #define AT_FDCWD (-100)
+#define CLONE_VM 0x100
+#define CLONE_VFORK 0x4000
 #define O_ACCMODE 3
 #define O_RDONLY 0
 #define O_WRONLY 1
@@ -135,6 +137,7 @@ static __always_inline struct gendisk *request_disk(struct request *rq)
 #define regs_arg3(regs) ((regs)->r10)
 #define regs_arg4(regs) ((regs)->r8)
 #define regs_arg5(regs) ((regs)->r9)
+#define compat_arg0(regs) ((u32)(regs)->bx)
 #define follow_compat(task) ((task)->thread_info.status & TS_COMPAT)
 #define read_compat(task) (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
 #define SYS_EXECVE 59
@@ -165,6 +168,7 @@ static __always_inline struct gendisk *request_disk(struct request *rq)
 #define regs_arg3(regs) ((regs)->regs[3])
 #define regs_arg4(regs) ((regs)->regs[4])
 #define regs_arg5(regs) ((regs)->regs[5])
+#define compat_arg0(regs) ((u32)(regs)->orig_x0)
 #define follow_compat(task) ((task)->thread_info.flags & (1ul << TIF_32BIT))
 #define read_compat(task) (BPF_CORE_READ(task, thread_info.flags) & (1ul << TIF_32BIT))
 #define SYS_EXECVE 221
@@ -195,15 +199,6 @@ static __always_inline struct task_struct *current_task(void)
 	if (has_current_task_btf())
 		return current_task_btf();
 	return current_task_raw();
-}
-
-/* The number of the call that the current task is in; -1 where the kernel does not say (dd6e10fbd9fb, 5.15). */
-static __always_inline s32 executing_call(void)
-{
-	if (!bpf_core_enum_value_exists(enum bpf_func_id___x, BPF_FUNC_task_pt_regs___x))
-		return -1;
-	struct pt_regs *regs = (void *)bpf_task_pt_regs(current_task_btf());
-	return regs_syscall(regs);
 }
 
 /* Whether the call that is ending came by the 32-bit gate. */

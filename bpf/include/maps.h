@@ -17,10 +17,11 @@ const volatile u32 self_tgid = 0; /* ourselves, in the initial pid namespace: le
 const volatile bool block_hook_has_queue = false; /* block_rq_issue(q, rq) before 5.11 (a54895fa057c) */
 const volatile bool drop_hook_has_reason = true;  /* kfree_skb(skb, location, reason) since 5.17 (c504e5c2f964) */
 
+const volatile bool complete_has_cqe = false;     /* io_uring_complete(ctx, req, cqe) since 6.13 */
+
 /* What sys_exit has to do besides. */
 const volatile bool count_syscalls = true;
 const volatile bool watch_connect = true; /* connects that fail before a SYN leaves */
-const volatile bool watch_calls = false;  /* rules ask for system calls */
 const volatile bool socket_bytes = false; /* this kernel has no sock_send_length */
 
 /* Dense number of a 32-bit system call. */
@@ -108,11 +109,6 @@ struct {
 	__type(value, struct last_seen);
 } last_seen SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, u64);
-} groups_made SEC(".maps");
+volatile u64 groups_made SEC(".data.groups") = 0;
 
 #endif

@@ -12,6 +12,7 @@ struct walk {
 	struct vfsmount *mnt;
 	struct dentry *root_dentry;
 	struct vfsmount *root_mnt;
+	struct dentry *top; /* of mnt */
 	u64 begin;  /* of the path in the buffer */
 	u64 length; /* of the sections, for who puts an event together */
 };
@@ -26,32 +27,59 @@ struct {
 	__type(value, struct path_buffer);
 } path_buffer SEC(".maps");
 
-enum { PATH_ON, PATH_END, PATH_CUT };
+enum { PATH_ON, PATH_ROOT, PATH_END, PATH_CUT };
+
+/* The members of a dentry that a step needs: neighbours in every kernel, so one read gets them. */
+struct dentry_head {
+	struct dentry *parent;
+	u32 hash, length;
+	const unsigned char *name;
+};
+
+static __always_inline void read_dentry(struct dentry_head *h, struct dentry *dentry)
+{
+	u32 parent = bpf_core_field_offset(struct dentry, d_parent), name = bpf_core_field_offset(struct dentry, d_name.name);
+
+	if (name - parent == __builtin_offsetof(struct dentry_head, name)) {
+		bpf_probe_read_kernel(h, sizeof(*h), (void *)dentry + parent);
+		return;
+	}
+	h->parent = BPF_CORE_READ(dentry, d_parent);
+	h->length = BPF_CORE_READ(dentry, d_name.len);
+	h->name = BPF_CORE_READ(dentry, d_name.name);
+}
+
+static __always_inline void enter_mount(struct walk *w, struct vfsmount *mnt)
+{
+	w->mnt = mnt;
+	w->top = BPF_CORE_READ(mnt, mnt_root);
+}
 
 /* One step up: over a mount point, or past one component, whose name goes before what is there. */
 static __noinline int path_up(struct walk *w, struct path_buffer *b)
 {
 	struct dentry *dentry = w->dentry;
-	struct vfsmount *mnt = w->mnt;
+	struct dentry_head h = {};
 
-	if (dentry == w->root_dentry && mnt == w->root_mnt)
-		return PATH_END;
-	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
-		struct mount *m = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	if (dentry == w->root_dentry && w->mnt == w->root_mnt)
+		return PATH_ROOT;
+	if (dentry == w->top) {
+		struct mount *m = (void *)w->mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *above = BPF_CORE_READ(m, mnt_parent);
 		if (above == m)
-			return PATH_END; /* the top of the mount tree: outside of the task's root */
+			return PATH_ROOT; /* the top of the mount tree: outside of the task's root */
 		w->dentry = BPF_CORE_READ(m, mnt_mountpoint);
-		w->mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
+		enter_mount(w, (void *)above + bpf_core_field_offset(struct mount, mnt));
 		return PATH_ON;
 	}
-	u32 length = BPF_CORE_READ(dentry, d_name.len) & (NAME_MAX_BYTES - 1);
+	read_dentry(&h, dentry);
+	u32 length = h.length & (NAME_MAX_BYTES - 1);
 	u64 begin = w->begin;
-	if (begin > PATH_MAX_BYTES || begin < length + 1)
+	if (begin > PATH_MAX_BYTES || begin <= length)
 		return PATH_CUT;
 	begin -= length;
-	bpf_probe_read_kernel(b->bytes + (begin & (PATH_MAX_BYTES - 1)), length, BPF_CORE_READ(dentry, d_name.name));
-	w->dentry = BPF_CORE_READ(dentry, d_parent);
+	bpf_probe_read_kernel(b->bytes + (begin & (PATH_MAX_BYTES - 1)), length, h.name);
+	w->dentry = h.parent;
 	if (w->dentry != dentry)
 		b->bytes[--begin & (PATH_MAX_BYTES - 1)] = '/';
 	w->begin = begin;
@@ -67,14 +95,15 @@ static __always_inline u32 walk_path(struct walk *w, struct path_buffer *b, stru
 	w->root_dentry = BPF_CORE_READ(task, fs, root.dentry);
 	w->root_mnt = BPF_CORE_READ(task, fs, root.mnt);
 	w->begin = PATH_MAX_BYTES;
+	enter_mount(w, w->mnt);
 	for (int i = 0; i < PATH_DEPTH; i++) {
 		step = path_up(w, b);
 		if (step != PATH_ON)
 			break;
 	}
-	if (step == PATH_END && w->begin == PATH_MAX_BYTES)
+	if (step == PATH_ROOT && w->begin == PATH_MAX_BYTES)
 		b->bytes[--w->begin & (PATH_MAX_BYTES - 1)] = '/';
-	return step == PATH_END ? w->begin : 0;
+	return step == PATH_ROOT || step == PATH_END ? w->begin : 0;
 }
 
 #endif

@@ -114,13 +114,21 @@ static __always_inline struct sock *file_to_sock(struct file *file)
 /* Walks the current task's own table, so dup, fork, SCM_RIGHTS and sockets older than the agent are all the same. */
 static __always_inline struct file *fd_to_file(u32 fd)
 {
-	struct task_struct *task = current_task_raw();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file *file = NULL;
+	struct file *file = NULL, **files = NULL;
+	u32 limit = 0;
 
-	if (fd >= BPF_CORE_READ(table, max_fds))
+	if (has_current_task_btf()) {
+		struct fdtable *table = current_task_btf()->files->fdt;
+		limit = table->max_fds;
+		files = table->fd;
+	} else {
+		struct fdtable *table = BPF_CORE_READ(current_task_raw(), files, fdt);
+		limit = BPF_CORE_READ(table, max_fds);
+		files = BPF_CORE_READ(table, fd);
+	}
+	if (fd >= limit)
 		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
 }
 
