@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/yagura-io/yagura/rules/event"
@@ -32,7 +33,7 @@ type alert struct {
 	Priority string          `json:"priority"`
 	Rule     string          `json:"rule"`
 	Source   string          `json:"source"`
-	Tags     []string        `json:"tags,omitempty"`
+	Tags     *[]string       `json:"tags,omitempty"`
 	Time     string          `json:"time"`
 }
 
@@ -51,7 +52,9 @@ func (f *AlertFormat) Append(to []byte, h *event.Hit) ([]byte, error) {
 		a.Message = &h.Output
 	}
 	if f.Tags {
-		a.Tags = h.Rule.Tags
+		tags := append([]string{}, h.Rule.Tags...) // never null
+		slices.Sort(tags)
+		a.Tags = &tags
 	}
 	var err error
 	if f.OutputFields {
@@ -77,7 +80,10 @@ func (f *AlertFormat) line(h *event.Hit) string {
 	return at + ": " + h.Rule.Priority.String() + " " + h.Output
 }
 
-// appendFields writes the fields in their order, first the event's time in nanoseconds since 1970.
+// times are the fields that say when the event was. As JSON all are its time in nanoseconds since 1970, whatever they print.
+var times = []string{"evt.time", "evt.time.s", "evt.time.iso8601", "evt.datetime", "evt.datetime.s", "evt.outputtime"}
+
+// appendFields writes the fields in their order, first the event's time.
 func appendFields(to []byte, h *event.Hit) ([]byte, error) {
 	to = append(to, fmt.Sprintf(`{"evt.time":%d`, h.Time.UnixNano())...)
 	for _, field := range h.Fields {
@@ -87,6 +93,9 @@ func appendFields(to []byte, h *event.Hit) ([]byte, error) {
 		value := field.Value
 		if at, ok := value.(time.Time); ok {
 			value = at.UnixNano()
+		}
+		if slices.Contains(times, field.Name) {
+			value = h.Time.UnixNano()
 		}
 		name, err := json.Marshal(field.Name)
 		if err != nil {

@@ -173,9 +173,9 @@ func (r *Record) nameOf(p *event.Param) string {
 		return taskName(&r.Task)
 	case p.Arg != event.NoArg || r.Process == nil:
 	case p.Name == "pid" || p.Name == "tid":
-		return r.of(r.Process).name
+		return commText(&r.Process.Comm)
 	case p.Name == "ptid" && r.Process.Parent != nil:
-		return r.of(r.Process.Parent).name
+		return commText(&r.Process.Parent.Comm)
 	}
 	return ""
 }

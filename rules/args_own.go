@@ -117,7 +117,7 @@ func (r *Record) appendOwn(to []byte, p *event.Param) ([]byte, bool) {
 	case "args":
 		return append(to, r.of(proc).args...), true
 	case "comm":
-		return append(to, r.of(proc).name...), true
+		return append(to, commText(&proc.Comm)...), true
 	case "cwd":
 		return append(to, proc.Cwd...), proc.Cwd != ""
 	case "env":

@@ -268,7 +268,7 @@ func (r *Rule) TestExamples(l *expr.Language[Record]) (tested int, failures []st
 func HitsOf(config Config, files []string, w io.Writer) func() (func(*event.Event) error, error) {
 	return func() (func(*event.Event) error, error) {
 		config, failed := config.Only(files), error(nil)
-		config.Format.JSON = true
+		config.Format.JSON, config.Format.hostname = true, hostname
 		v, err := NewReplay(config, func(h *event.Hit) {
 			alert, err := config.Format.Append(nil, h)
 			if err == nil {

@@ -44,7 +44,7 @@ func TestAlertHasFalcosMembers(t *testing.T) {
 	}
 	want := `{"hostname":"node1","message":"hit 1","output":"2026-01-02T03:04:05.000000006+0000: Warning hit 1",` +
 		`"output_fields":{"evt.time":1767323045000000006,"proc.name":"cat","proc.pid":7,"evt.failed":true,"k8s.ns.name":null},` +
-		`"priority":"Warning","rule":"a rule","source":"syscall","tags":["host","T1003"],"time":"2026-01-02T03:04:05.000000006Z"}` + "\n"
+		`"priority":"Warning","rule":"a rule","source":"syscall","tags":["T1003","host"],"time":"2026-01-02T03:04:05.000000006Z"}` + "\n"
 	if string(got) != want {
 		t.Errorf("alert\n%swant\n%s", got, want)
 	}
@@ -57,6 +57,20 @@ func TestAlertHasFalcosMembers(t *testing.T) {
 	f.JSON = false
 	if got, _ = f.Append(nil, someHit(1)); string(got) != "2026-01-02T03:04:05.000000006+0000: Warning hit 1\n" {
 		t.Errorf("line %q", got)
+	}
+}
+
+func TestAlertHasTimesAsNumbersAndTagsAlways(t *testing.T) {
+	t.Parallel()
+	h := someHit(1)
+	h.Rule = &event.Rule{Name: "a rule", Source: "syscall", Priority: event.Informational}
+	h.Fields = []event.HitField{{Name: "evt.time.iso8601", Value: "2026-01-02T03:04:05.000000006+0000"}, {Name: "evt.time", Value: "03:04:05.000000006"}}
+	f := AlertFormat{JSON: true, OutputFields: true, Tags: true}
+	got, err := f.Append(nil, h)
+	want := `{"hostname":"","output_fields":{"evt.time":1767323045000000006,"evt.time.iso8601":1767323045000000006},` +
+		`"priority":"Informational","rule":"a rule","source":"syscall","tags":[],"time":"2026-01-02T03:04:05.000000006Z"}` + "\n"
+	if err != nil || string(got) != want {
+		t.Errorf("alert\n%swant\n%s%v", got, want, err)
 	}
 }
 

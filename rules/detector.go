@@ -101,20 +101,22 @@ func (c Config) Load(hosts *Hosts) (*Set, *expr.Language[Record], []Result, erro
 	}
 	language := Language(options)
 	set, results := Load(files, LoadOptions{Language: language, MinPriority: &priority, Selection: c.Select,
-		CheckOutput: func(r *Rule) ([]expr.Warning, error) {
-			_, err := newTeller(language, r, c)
-			var check *expr.CheckError
-			if err != nil && !errors.As(err, &check) {
-				return nil, fmt.Errorf("output: %w", err)
-			}
-			return nil, err
-		}})
+		CheckOutput: func(r *Rule) ([]expr.Warning, error) { return c.checkOutput(language, r) }})
 	if hosts != nil && set != nil {
 		for _, r := range set.Rules {
 			expr.Walk(r.Condition, hosts.expect)
 		}
 	}
 	return set, language, results, nil
+}
+
+// checkOutput says whether hits of a rule can be written, and what is odd about its output.
+func (c Config) checkOutput(l *expr.Language[Record], r *Rule) ([]expr.Warning, error) {
+	t, err := newTeller(l, r, c)
+	if err != nil {
+		return nil, err
+	}
+	return t.warnings, nil
 }
 
 // Run delivers alerts and looks up hosts until ctx is done.

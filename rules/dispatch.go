@@ -74,7 +74,7 @@ func setBit(set []uint64, i int) { set[i/64] |= 1 << (i % 64) }
 
 // Parts are gates if at least this many conditions have them, and if they cost at most so much.
 const (
-	gateUses = 4
+	gateUses = 8
 	gateCost = 12
 )
 
@@ -91,7 +91,7 @@ func (d *dispatch) addGates(l *expr.Language[Record], conditions []expr.Node) er
 			continue
 		}
 		for _, part := range expr.Conjuncts(n) {
-			if l.Cost(part) > gateCost {
+			if l.Cost(part) > gateCost || isOfResult(part) {
 				continue
 			}
 			text := expr.Print(part)
@@ -114,6 +114,16 @@ func (d *dispatch) addGates(l *expr.Language[Record], conditions []expr.Node) er
 		d.gates = append(d.gates, s.gate)
 	}
 	return nil
+}
+
+// isOfResult says that a part asks only how a call ended, which the kernel has seen to.
+func isOfResult(n expr.Node) bool {
+	c, ok := n.(*expr.Check)
+	if !ok {
+		return false
+	}
+	f, ok := c.Left.(*expr.FieldRef)
+	return ok && (f.Name == "evt.rawres" || f.Name == "evt.res" || f.Name == "evt.failed")
 }
 
 // builder fills the indexes of a dispatch.
@@ -143,7 +153,7 @@ func newBuilder(d *dispatch, l *expr.Language[Record], conditions []expr.Node) *
 			fields := map[string]bool{}
 			for _, c := range b.best(n) {
 				for _, a := range c {
-					fields[a.name] = true
+					fields[a.index()] = true
 				}
 			}
 			for name := range fields {
@@ -152,7 +162,7 @@ func newBuilder(d *dispatch, l *expr.Language[Record], conditions []expr.Node) *
 		}
 		again = false
 		for name, n := range users {
-			if n < indexUsers {
+			if n < indexUsers && !isOfParts(name) {
 				b.at[name], again = -1, true
 			}
 		}
@@ -195,13 +205,13 @@ func (b *builder) enter(a atom, i, bit int) {
 
 // index finds the index that answers an atom, which is made if there is none yet; -1 if it cannot be.
 func (b *builder) index(a atom) int {
-	i, ok := b.at[a.name]
+	i, ok := b.at[a.index()]
 	if !ok {
 		i = -1
 		if x := b.newIndex(a); x != nil {
 			i, b.indexes = len(b.indexes), append(b.indexes, *x)
 		}
-		b.at[a.name] = i
+		b.at[a.index()] = i
 	}
 	if i < 0 || b.indexes[i].number == nil {
 		return i
@@ -221,7 +231,7 @@ func (b *builder) newIndex(a atom) *index {
 	if err != nil || cost >= dearest {
 		return nil
 	}
-	x := &index{name: a.name, users: b.level(), later: b.set(), cost: cost, number: r.Number()}
+	x := &index{users: b.level(), later: b.set(), cost: cost, number: r.Number()}
 	x.one, x.each = r.Texts()
 	switch {
 	case x.number != nil:
@@ -249,7 +259,7 @@ func numberOf(a atom) (uint64, bool) {
 	return n, err == nil
 }
 
-// finish puts the cheap indexes first.
+// finish puts those indexes first that tell most for their price: once they are asked, the others seldom matter.
 func (b *builder) finish() {
 	b.indexes = slices.DeleteFunc(b.indexes, func(x index) bool { return !slices.ContainsFunc(x.users, func(w uint64) bool { return w != 0 }) })
 	slices.SortStableFunc(b.indexes, func(x, y index) int { return cmp.Compare(x.price(), y.price()) })
@@ -262,13 +272,16 @@ func (b *builder) finish() {
 	}
 }
 
-// price is about what it takes to ask an index.
-func (x *index) price() int {
-	cost := x.cost
+// price is about what it takes to ask an index, by the rules that it knows of.
+func (x *index) price() float64 {
+	cost, users := x.cost, 0
 	if x.texts.parts != nil {
 		cost += 20
 	}
-	return cost
+	for _, w := range x.users {
+		users += bits.OnesCount64(w)
+	}
+	return float64(cost) / float64(users)
 }
 
 // A candidates finds which rules can match an event. It belongs to one goroutine.

@@ -70,9 +70,22 @@ func clauseOf(c *expr.Check) clause {
 		if a.way, a.text, ok = wayOf(c.Op, v); !ok {
 			return nil
 		}
-		all = append(all, a)
+		if path := pathOf[f.Name]; path == "" {
+			all = append(all, a)
+		} else if all = append(all, a.ofPath(path)...); a.way != whole || strings.Contains(v, "/") {
+			return nil
+		}
 	}
 	return all
+}
+
+// pathOf is the path whose last component a field is.
+var pathOf = map[string]string{"fd.filename": "fd.name", "yagura.path.basename": "yagura.path.resolved"}
+
+// ofPath says what a path must be for its last component to be a text: one index does for both.
+func (a atom) ofPath(path string) clause {
+	f := &expr.FieldRef{Name: path}
+	return clause{{f, path, suffix, "/" + a.text}, {f, path, whole, a.text}}
 }
 
 // wayOf says how a text must stand in a value that is compared with it.
@@ -109,9 +122,9 @@ func (c clause) weight(uses map[string]int) (sum float64) {
 		case a.way == suffix:
 			w = 2
 		case a.way == inside:
-			w = 4
+			w = 15
 		}
-		if strings.HasPrefix(a.name, "proc.a") { // of all ancestors
+		if a.isOfAncestors() {
 			w *= 6
 		}
 		sum += w + float64(uses[a.key()])
@@ -127,6 +140,22 @@ func (a atom) isCommon() bool {
 		})
 }
 
+func (a atom) isOfAncestors() bool {
+	return strings.HasPrefix(a.name, "proc.a") && !strings.HasPrefix(a.name, "proc.args")
+}
+
+// index names the index that answers an atom: of parts there is one of their own, since it is dear.
+func (a atom) index() string {
+	if a.way == inside {
+		return a.name + partsOf
+	}
+	return a.name
+}
+
+const partsOf = " parts"
+
+func isOfParts(index string) bool { return strings.HasSuffix(index, partsOf) }
+
 func (a atom) key() string { return a.name + " " + strconv.Itoa(int(a.way)) + " " + a.text }
 
 // levels is how many clauses of each rule are looked at.
@@ -140,5 +169,13 @@ func bestClauses(n expr.Node, answers func(atom) bool, uses map[string]int) (bes
 		}
 	}
 	slices.SortStableFunc(best, func(a, b clause) int { return cmp.Compare(a.weight(uses), b.weight(uses)) })
+	if len(best) > 1 && best[0].weight(uses) < rare && slices.ContainsFunc(best[1], atom.isDear) {
+		best = best[:1]
+	}
 	return best[:min(len(best), levels)]
 }
+
+// rare is the weight of a clause that is true so seldom that asking another, dear one does not pay.
+const rare = 80
+
+func (a atom) isDear() bool { return a.way == inside || a.isOfAncestors() }

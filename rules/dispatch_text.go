@@ -1,6 +1,6 @@
 package rules
 
-import "strings"
+import "slices"
 
 // A texts finds which of several texts another one is, begins with, ends with or holds, in one pass for each way. To each
 // belongs a set of bits.
@@ -23,9 +23,9 @@ const (
 func (t *texts) add(w way, text string, bits []uint64) {
 	switch w {
 	case whole, prefix:
-		t.forth = t.forth.add(text, false, w == whole, bits)
+		t.forth = t.forth.add(text, w == whole, bits)
 	case suffix:
-		t.back = t.back.add(text, true, false, bits)
+		t.back = t.back.add(reversed(text), false, bits)
 	case inside:
 		if t.parts == nil {
 			t.parts = &parts{}
@@ -65,21 +65,31 @@ func include(set, bits []uint64) {
 
 // A trie is a tree of texts: each node is one byte and those that follow it alone, its edge.
 type trie struct {
-	edge    string
-	begins  []uint64 // bits of what a text that leads here begins with
-	is      []uint64 // bits of what a text that ends here is; both are nil or have what belongs to shorter ones too
-	next    string   // first bytes of the edges of the nodes below
-	below   []*trie
-	reverse bool
+	edge   string
+	begins []uint64 // bits of what a text that leads here begins with
+	is     []uint64 // bits of what a text that ends here is; both are nil or have what belongs to shorter ones too
+	below  []*trie
+	at     *[256]uint16 // where below a byte leads to, counted from 1; nil where there are fewer than two
 }
 
-// add puts a text in, and returns the root. A reversed trie has its texts from the end on.
-func (t *trie) add(text string, reverse, whole bool, bits []uint64) *trie {
-	if t == nil {
-		t = &trie{reverse: reverse}
+// node is where a byte leads to, nil for nowhere.
+func (t *trie) node(c byte) *trie {
+	if t.at != nil {
+		if i := t.at[c]; i > 0 {
+			return t.below[i-1]
+		}
+		return nil
 	}
-	if reverse {
-		text = reversed(text)
+	if len(t.below) == 0 || t.below[0].edge[0] != c {
+		return nil
+	}
+	return t.below[0]
+}
+
+// add puts a text in, and returns the root.
+func (t *trie) add(text string, whole bool, bits []uint64) *trie {
+	if t == nil {
+		t = &trie{}
 	}
 	node := t.reach(text)
 	if whole {
@@ -91,10 +101,8 @@ func (t *trie) add(text string, reverse, whole bool, bits []uint64) *trie {
 }
 
 func reversed(s string) string {
-	b := make([]byte, len(s))
-	for i := range len(s) {
-		b[len(s)-1-i] = s[i]
-	}
+	b := []byte(s)
+	slices.Reverse(b)
 	return string(b)
 }
 
@@ -111,23 +119,34 @@ func (t *trie) reach(text string) *trie {
 	if text == "" {
 		return t
 	}
-	i := strings.IndexByte(t.next, text[0])
-	if i < 0 {
-		node := &trie{edge: text}
-		t.next, t.below = t.next+text[:1], append(t.below, node)
-		return node
+	node := t.node(text[0])
+	if node == nil {
+		return t.put(&trie{edge: text})
 	}
-	node := t.below[i]
 	n := 0
 	for n < len(text) && n < len(node.edge) && text[n] == node.edge[n] {
 		n++
 	}
 	if n < len(node.edge) { // they part within the edge
-		upper := &trie{edge: node.edge[:n], next: node.edge[n : n+1], below: []*trie{node}}
+		upper := &trie{edge: node.edge[:n]}
+		t.below[slices.Index(t.below, node)] = upper
 		node.edge = node.edge[n:]
-		t.below[i], node = upper, upper
+		upper.put(node)
+		node = upper
 	}
 	return node.reach(text[n:])
+}
+
+func (t *trie) put(node *trie) *trie {
+	t.below = append(t.below, node)
+	if len(t.below) == 2 {
+		t.at = new([256]uint16)
+		t.at[t.below[0].edge[0]] = 1
+	}
+	if t.at != nil {
+		t.at[node.edge[0]] = uint16(len(t.below))
+	}
+	return node
 }
 
 // spread gives every node what belongs to those above it.
@@ -145,38 +164,26 @@ func (t *trie) spread(above []uint64) {
 
 // find returns the bits of what a text is or begins with.
 func (t *trie) find(text string) []uint64 {
-	for {
-		if text == "" {
-			return t.is
-		}
-		i := strings.IndexByte(t.next, text[0])
-		if i < 0 {
-			return t.begins
-		}
-		node := t.below[i]
-		if len(text) < len(node.edge) || text[:len(node.edge)] != node.edge {
+	for text != "" {
+		node := t.node(text[0])
+		if node == nil || len(text) < len(node.edge) || text[:len(node.edge)] != node.edge {
 			return t.begins
 		}
 		t, text = node, text[len(node.edge):]
 	}
+	return t.is
 }
 
-// findBack returns the bits of what a text ends with, in a reversed trie.
+// findBack returns the bits of what a text ends with, in a trie of reversed texts.
 func (t *trie) findBack(text string) []uint64 {
-	for {
-		if text == "" {
-			return t.is
-		}
-		i := strings.IndexByte(t.next, text[len(text)-1])
-		if i < 0 {
-			return t.begins
-		}
-		node := t.below[i]
-		if !endsReversed(text, node.edge) {
+	for text != "" {
+		node := t.node(text[len(text)-1])
+		if node == nil || !endsReversed(text, node.edge) {
 			return t.begins
 		}
 		t, text = node, text[:len(text)-len(node.edge)]
 	}
+	return t.is
 }
 
 func endsReversed(text, edge string) bool {

@@ -5,6 +5,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,8 +68,9 @@ type matcher struct {
 
 // A teller is how hits of a rule are written.
 type teller struct {
-	output *Format
-	fields []namedFormat // what alerts show besides
+	output   *Format
+	fields   []namedFormat  // what alerts show besides
+	warnings []expr.Warning // of the rule's own output
 }
 
 type namedFormat struct {
@@ -113,6 +115,7 @@ type preparation struct {
 type ofType struct {
 	matchers   []*matcher
 	conditions []expr.Node // of each matcher; nil is always true
+	text       strings.Builder
 }
 
 func (p *preparation) add(r *Rule, limit *limiter) error {
@@ -137,51 +140,63 @@ func (p *preparation) add(r *Rule, limit *limiter) error {
 		if truth == expr.Never {
 			continue
 		}
-		test, err := p.test(n)
+		test, text, err := p.test(n)
 		if err != nil {
 			return err
 		}
 		o := &p.perType[t]
+		o.text.WriteString(r.Name + "\x00" + text + "\x00")
 		o.matchers = append(o.matchers, &matcher{rule: &r.Rule, tell: tell, limit: limit, test: test})
 		o.conditions = append(o.conditions, n)
 	}
 	return nil
 }
 
-// test compiles a condition, once.
-func (p *preparation) test(n expr.Node) (func(*Record) bool, error) {
+// test compiles a condition, once, and returns its text.
+func (p *preparation) test(n expr.Node) (test func(*Record) bool, text string, err error) {
 	if n == nil {
-		return func(*Record) bool { return true }, nil
+		return func(*Record) bool { return true }, "", nil
 	}
-	text := expr.Print(n)
-	if test := p.tests[text]; test != nil {
-		return test, nil
+	text = expr.Print(n)
+	if test = p.tests[text]; test == nil {
+		test, err = p.language.Compile(n)
+		p.tests[text] = test
 	}
-	test, err := p.language.Compile(n)
-	p.tests[text] = test
-	return test, err
+	return test, text, err
 }
 
+// dispatch makes each event type's rules ready; types whose rules say the same share all.
 func (p *preparation) dispatch(c *compiled) error {
-	for t, o := range p.perType {
+	made := map[string]*dispatch{}
+	for t := range p.perType {
+		o := &p.perType[t]
 		if len(o.matchers) == 0 {
 			continue
 		}
-		var err error
-		if c.byType[t], err = newDispatch(p.language, o.matchers, o.conditions); err != nil {
-			return fmt.Errorf("%s: %w", event.Type(t), err)
+		d := made[o.text.String()]
+		if d == nil {
+			var err error
+			if d, err = newDispatch(p.language, o.matchers, o.conditions); err != nil {
+				return fmt.Errorf("%s: %w", event.Type(t), err)
+			}
+			made[o.text.String()] = d
 		}
+		c.byType[t] = d
 	}
 	return nil
 }
 
 func newTeller(l *expr.Language[Record], r *Rule, config Config) (*teller, error) {
 	extra, fields := config.extra(r)
+	own, err := NewFormat(l, r.Output) // by itself, so that an error is not about what is appended
+	if err != nil {
+		return nil, fmt.Errorf("output: %w", err)
+	}
 	output, err := NewFormat(l, r.Output+extra)
 	if err != nil {
 		return nil, fmt.Errorf("output: %w", err)
 	}
-	t := &teller{output: output}
+	t := &teller{output: output, warnings: own.warnings}
 	for _, f := range fields {
 		format, err := NewFormat(l, f.text)
 		if err != nil {

@@ -148,7 +148,7 @@ func (x *exception) fieldList() []*yamlNode {
 	return x.fields.items
 }
 
-// isField says whether a text is a field, or a transformer of fields, that exists.
+// isField says whether a text is a field that exists, or a transformer of such fields that can be computed.
 func (l *loader) isField(text string) bool {
 	o, err := expr.ParseOperand(text)
 	if err != nil {
@@ -156,6 +156,9 @@ func (l *loader) isField(text string) bool {
 	}
 	var wrong *expr.CheckError
 	_, err = l.o.Language.Compile(&expr.Check{Left: o, Op: "exists"})
+	if _, ok := o.(*expr.Transformer); ok {
+		return err == nil
+	}
 	return !errors.As(err, &wrong) || !wrong.UnknownField
 }
 
@@ -309,9 +312,10 @@ func (x *exception) writeElement(b *passageBuilder, v *yamlNode, set bool) error
 	return nil
 }
 
-// writeValue writes a value of an exception, with quotes if it has blanks and none yet. Transformers stay what they are.
+// writeValue writes a value of an exception, with quotes if it has blanks and none yet. So a transformer stays one only if it
+// is written without blanks.
 func writeValue(b *passageBuilder, v *yamlNode) {
-	if !strings.Contains(v.text, " ") || isQuoted(v.text) || isTransformer(v.text) {
+	if !strings.Contains(v.text, " ") || isQuoted(v.text) {
 		b.verbatim(v)
 		return
 	}
@@ -319,15 +323,6 @@ func writeValue(b *passageBuilder, v *yamlNode) {
 }
 
 func isQuoted(text string) bool { return text != "" && (text[0] == '"' || text[0] == '\'') }
-
-func isTransformer(text string) bool {
-	if !strings.HasSuffix(text, ")") && !strings.HasSuffix(text, "]") {
-		return false
-	}
-	o, err := expr.ParseOperand(text)
-	_, ok := o.(*expr.Transformer)
-	return err == nil && ok
-}
 
 // quote puts a text in quotes as it is: escapes in it stay escapes.
 func quote(text string) string {

@@ -152,7 +152,7 @@ var callFields = []field{
 
 func knownType(a arg) error {
 	if _, ok := event.TypeNamed(a.Text); !ok {
-		return fmt.Errorf("unknown event type %q", a.Text)
+		return fmt.Errorf("unknown event type %s", a.Text)
 	}
 	return nil
 }

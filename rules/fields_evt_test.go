@@ -158,7 +158,7 @@ func TestOrdinal(t *testing.T) {
 func TestArgumentsOfFieldsAreChecked(t *testing.T) {
 	t.Parallel()
 	for condition, want := range map[string]string{
-		`evt.type.is.opeenat = 1`:          `unknown event type "opeenat"`,
+		`evt.type.is.opeenat = 1`:          `unknown event type opeenat`,
 		`evt.abspath[x] = a`:               "want src or dst",
 		`proc.args[x] = a`:                 "not negative",
 		`proc.aname[-1] = a`:               "not negative",

@@ -36,7 +36,7 @@ var descriptorFields = []field{
 	address("fd.sip", "Address of the server.", expr.IPAddr, serverEnd),
 	address("fd.lip", "Our address.", expr.IPAddr, localEnd),
 	address("fd.rip", "Address of the peer.", expr.IPAddr, remoteEnd),
-	twoPorts("fd.port", "Ports of client and server: = and in are true of either, != if both differ."),
+	twoPorts("fd.port", "Ports of client and server: != is true if both differ, every other operator of either."),
 	port("fd.cport", "Port of the client.", clientEnd),
 	port("fd.sport", "Port of the server.", serverEnd),
 	port("fd.lport", "Our port.", localEnd),

@@ -136,6 +136,11 @@ func TestDescriptorsOfSockets(t *testing.T) {
 			fd.directory <NA>
 			fd.filename <NA>
 			yagura.path.resolved <NA>`},
+		{"a connection that failed, whose socket has lost the port", `{"type": "connect", "res": "ECONNREFUSED", "peer": "10.0.0.9:6379", "fd": {"num": 5, "local": "10.0.0.5:40000", "remote": "10.0.0.9:0"}}`, `
+			fd.name 10.0.0.5:40000->10.0.0.9:6379
+			fd.sip 10.0.0.9
+			fd.sport 6379
+			fd.connected false`},
 		{"a server", `{"type": "accept4", "res": 8, "fd": {"num": 8, "local": "10.0.0.5:80", "remote": "192.0.2.7:51000"}}`, `
 			fd.name 192.0.2.7:51000->10.0.0.5:80
 			fd.is_server true

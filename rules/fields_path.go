@@ -56,10 +56,13 @@ var (
 	descriptive = types("open openat openat2 open_by_handle_at creat fchmod fchown") // whose path is the descriptor's
 )
 
+// succeeded says whether the call is one of some, and did what it was asked for: of one that failed fs.path tells nothing.
+func (r *Record) succeeded(of typeSet) bool { return of.has(r.Type) && r.result() >= 0 }
+
 // operated is the one path that a call works on.
 func (r *Record) operated() (string, bool) {
 	switch {
-	case !onePath.has(r.Type):
+	case !r.succeeded(onePath):
 		return "", false
 	case descriptive.has(r.Type):
 		return r.name()
@@ -69,7 +72,7 @@ func (r *Record) operated() (string, bool) {
 
 func (r *Record) operatedRaw() (string, bool) {
 	switch {
-	case !onePath.has(r.Type):
+	case !r.succeeded(onePath):
 		return "", false
 	case descriptive.has(r.Type):
 		return r.nameRaw()
@@ -110,7 +113,7 @@ func (r *Record) pathText(i int8) (string, bool) {
 // sourcePath is where a call takes something from. What a symbolic link holds is put behind the working directory, as
 // the language has it, though the kernel starts from the link.
 func (r *Record) sourcePath() (string, bool) {
-	if !twoPaths.has(r.Type) {
+	if !r.succeeded(twoPaths) {
 		return "", false
 	}
 	if symlinks.has(r.Type) && r.isRelative(0) && r.Process != nil && r.Process.Cwd != "" {
@@ -134,7 +137,7 @@ func (s *scratch) joined(path []byte, dir string) (string, bool) {
 }
 
 func (r *Record) targetPath() (string, bool) {
-	if !twoPaths.has(r.Type) {
+	if !r.succeeded(twoPaths) {
 		return "", false
 	}
 	return r.pathText(r.paths().second)
@@ -198,20 +201,20 @@ func baseOf(path string) string {
 	return path
 }
 
-// pathFields are of the calls that work on paths, whatever their parameters are called.
+// pathFields are of the calls that worked on paths, whatever their parameters are called. Those that failed have none.
 var pathFields = []field{
-	text("fs.path.name", "Path that the call works on, made absolute and cleaned; calls with a source and a target have none.", (*Record).operated),
-	text("fs.path.nameraw", "Path that the call works on, as it was passed.", (*Record).operatedRaw),
-	text("fs.path.source", "Source of a call that has a target too (rename, link, symlink, mount), made absolute and cleaned.", (*Record).sourcePath),
-	text("fs.path.sourceraw", "Source of a call that has a target too, as it was passed.", func(r *Record) (string, bool) {
-		if !twoPaths.has(r.Type) {
+	text("fs.path.name", "Path that the call worked on, made absolute and cleaned; calls that failed, or have a source and a target, have none.", (*Record).operated),
+	text("fs.path.nameraw", "Path that the call worked on, as it was passed; absent of calls that failed.", (*Record).operatedRaw),
+	text("fs.path.source", "Source of a call that has a target too (rename, link, symlink, mount), made absolute and cleaned; absent of calls that failed.", (*Record).sourcePath),
+	text("fs.path.sourceraw", "Source of a call that has a target too, as it was passed; absent of calls that failed.", func(r *Record) (string, bool) {
+		if !r.succeeded(twoPaths) {
 			return "", false
 		}
 		return r.rawText(r.paths().first)
 	}),
-	text("fs.path.target", "Target of a call that has a source too, made absolute and cleaned.", (*Record).targetPath),
-	text("fs.path.targetraw", "Target of a call that has a source too, as it was passed.", func(r *Record) (string, bool) {
-		if !twoPaths.has(r.Type) {
+	text("fs.path.target", "Target of a call that has a source too, made absolute and cleaned; absent of calls that failed.", (*Record).targetPath),
+	text("fs.path.targetraw", "Target of a call that has a source too, as it was passed; absent of calls that failed.", func(r *Record) (string, bool) {
+		if !r.succeeded(twoPaths) {
 			return "", false
 		}
 		return r.rawText(r.paths().second)

@@ -21,8 +21,18 @@ func TestPathsOfCalls(t *testing.T) {
 			evt.abspath <NA>
 			yagura.path.resolved /home/a/x`},
 		{"failed", `{"type": "rmdir", "args": {"path": "/x/"}, "res": "ENOTEMPTY"}`, `
-			fs.path.name /x
-			fs.path.nameraw /x/`},
+			fs.path.name <NA>
+			fs.path.nameraw <NA>
+			evt.arg.path /x`},
+		{"failed rename", `{"type": "rename", "args": {"oldpath": "/a", "newpath": "/b"}, "res": "EPERM"}`, `
+			fs.path.source <NA>
+			fs.path.sourceraw <NA>
+			fs.path.target <NA>
+			fs.path.targetraw <NA>`},
+		{"failed open", `{"type": "open", "args": {"name": "/x"}, "res": "ENOENT"}`, `
+			fs.path.name <NA>
+			fs.path.nameraw <NA>
+			fd.name /x`},
 		{"opens are named like their descriptor", `{"type": "openat", "args": {"name": "../a"}, "dir": "/b", "resolved": {"name": "/c"}}`, `
 			fs.path.name /a
 			fs.path.nameraw ../a

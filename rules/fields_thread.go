@@ -80,7 +80,7 @@ var threadFields = []field{
 		if r.Process == nil {
 			return "", false
 		}
-		return r.of(r.Process).name + strconv.Itoa(int(r.TID)), true
+		return commText(&r.Process.Comm) + strconv.Itoa(int(r.TID)), true
 	})),
 	absent("thread.exectime", "CPU time since the thread was last scheduled.", expr.RelativeTime, 0),
 	absent("thread.totexectime", "CPU time of the thread.", expr.RelativeTime, 0),

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/yagura-io/yagura/rules/event"
 	"github.com/yagura-io/yagura/rules/expr"
@@ -307,7 +306,7 @@ func checkTypes(c *expr.Check) error {
 			continue
 		}
 		if _, known := event.TypeNamed(v.Text); !known {
-			return &expr.CheckError{Offset: v.At, UnknownEventType: true, Message: fmt.Sprintf("unknown event type %q", v.Text)}
+			return &expr.CheckError{Offset: v.At, UnknownEventType: true, Message: "unknown event type " + v.Text}
 		}
 	}
 	return nil

@@ -126,8 +126,8 @@ func TestExceptionsAreText(t *testing.T) {
 			"(evt.type = open or x) and not (fd.name endswith anyof (.a, .b))"},
 		{"several", "[{name: a, fields: proc.name, values: [a]}, {name: b, fields: [fd.name], values: [[/b]]}]",
 			"(evt.type = open or x) and not (proc.name in (a)) and not ((fd.name = /b))"},
-		{"transformers", "[{name: a, fields: ['tolower(proc.name)'], values: [['toupper( proc.pname )'], [val(proc.pname)]]}]",
-			"(evt.type = open or x) and not ((tolower(proc.name) = toupper( proc.pname )) or (tolower(proc.name) = val(proc.pname)))"},
+		{"transformers", "[{name: a, fields: ['tolower(proc.name)'], values: [['toupper( proc.pname )'], [toupper(proc.pname)], [val(proc.pname)]]}]", // blanks want quotes
+			"(evt.type = open or x) and not ((tolower(proc.name) = \"toupper( proc.pname )\") or (tolower(proc.name) = toupper(proc.pname)) or (tolower(proc.name) = val(proc.pname)))"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -289,7 +289,7 @@ func onOff(b bool) string {
 
 func TestOverride(t *testing.T) {
 	t.Parallel()
-	const both = "Keys 'override' and 'append: true' cannot be used together."
+	const both = "Keys 'override' and 'append: true' cannot be used together. Add an 'append' entry (e.g. 'condition: append') under 'override' instead."
 	const deprecated = "'append' key is deprecated. Add an 'append' entry (e.g. 'condition: append') under 'override' instead."
 	list, macro := "- list: l\n  items: [a]\n", "- macro: m\n  condition: proc.name in (l)\n"
 	use := ruleText("u", "m")

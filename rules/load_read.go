@@ -132,7 +132,8 @@ func (l *loader) readList(content *place, n *yamlNode) error {
 }
 
 func bothAppendAndOverride(where *place) error {
-	return invalid(where, "Keys 'override' and 'append: true' cannot be used together.")
+	return invalid(where, "Keys 'override' and 'append: true' cannot be used together. "+
+		"Add an 'append' entry (e.g. 'condition: append') under 'override' instead.")
 }
 
 func (l *loader) readMacro(content *place, n *yamlNode) error {

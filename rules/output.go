@@ -16,20 +16,23 @@ const notAvailable = "<NA>"
 // A Format is an output text, ready to be filled from records: text with fields like %proc.name and transformers like
 // %tolower(proc.name), each perhaps with a width.
 type Format struct {
-	parts []formatPart
+	parts    []formatPart
+	warnings []expr.Warning // of fields that are deprecated; their offset is that of the percent sign
 }
 
 type formatPart struct {
 	literal string // before the value
 	name    string // of the value as it is written, empty in the last part
 	width   int    // 0: as long as it is
+	operand expr.Operand
 	value   expr.Reader[Record]
 }
 
-// NewFormat reads an output text. An error is an *expr.CheckError whose offset is that of the percent sign.
+// NewFormat reads an output text. A star at its head, which asks to write the text even where a value is absent, is left
+// out, since all are. An error is an *expr.CheckError whose offset is that of the percent sign.
 func NewFormat(l *expr.Language[Record], text string) (*Format, error) {
 	f := &Format{}
-	literal, at := strings.Builder{}, 0
+	literal, at := strings.Builder{}, len(text)-len(strings.TrimPrefix(text, "*"))
 	for at < len(text) {
 		next := strings.IndexByte(text[at:], '%')
 		if next < 0 {
@@ -40,6 +43,10 @@ func NewFormat(l *expr.Language[Record], text string) (*Format, error) {
 		part, n, err := readToken(l, text[at:])
 		if err != nil {
 			return nil, shifted(err, at)
+		}
+		for _, w := range l.Deprecated(part.operand) {
+			w.Offset = at
+			f.warnings = append(f.warnings, w)
 		}
 		part.literal = literal.String()
 		literal.Reset()
@@ -76,12 +83,12 @@ func readToken(l *expr.Language[Record], text string) (p formatPart, n int, err 
 	if rest == "" {
 		return p, n, errors.New("invalid formatting syntax: formatting cannot end with a %")
 	}
-	operand, length := longestOperand(l, rest)
-	if operand == nil {
+	var length int
+	if p.operand, length = longestOperand(l, rest); p.operand == nil {
 		return p, n, unknownToken(l, rest)
 	}
 	p.name = rest[:length]
-	p.value, err = l.Reader(operand)
+	p.value, err = l.Reader(p.operand)
 	return p, n + length, err
 }
 

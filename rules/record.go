@@ -3,7 +3,6 @@ package rules
 import (
 	"bytes"
 	"slices"
-	"strings"
 	"unsafe"
 
 	"github.com/yagura-io/yagura/rules/event"
@@ -35,10 +34,8 @@ type Record struct {
 	rooms  [4][]byte // for values that are put together; several, since a check may compare two
 	turn   int
 
-	lines map[*event.Process]*lines
-	last  *event.Process
-	line  *lines
-	bytes int // in lines
+	lines [lineSets]lineSet
+	last  *lines
 	boxes map[*event.Container]*box
 	inner *event.Container
 	box   *box
@@ -53,17 +50,31 @@ type scratch struct {
 
 // lines are the texts of a process that are put together.
 type lines struct {
-	name, cmdline string
-	args          string // the end of cmdline
-	cwd           string // ends in a slash
-	exeline, env  string // made when they are first asked for
+	of           *event.Process
+	cmdline      string
+	args         string // the end of cmdline
+	cwd          string // ends in a slash
+	exeline, env string // made when they are first asked for
+	room         []byte // of cmdline and cwd
+	exeRoom      []byte
+	envRoom      []byte
 }
 
-// Bounds of the texts of processes and containers that are kept; beyond, all are forgotten and made again.
+// Texts of processes are kept in sets, chosen by the process, in each of which the one that was put in first makes room. A
+// check may compare texts of two processes, which several lines in a set leave both in place.
 const (
-	maxKept  = 4096
-	maxBytes = 16 << 20
+	lineSets   = 256
+	linesInSet = 4
+	keptRoom   = 4096 // what a text took beyond is not kept for the next one
 )
+
+type lineSet struct {
+	lines [linesInSet]lines
+	turn  uint8
+}
+
+// maxKept bounds the texts of containers that are kept; beyond, all are forgotten and made again.
+const maxKept = 4096
 
 // NewRecord returns a record for one source. Where nobody knows names they may be nil: then 0 is root, and no other user
 // or group has a name. Procfs may be empty, as in a replay.
@@ -71,7 +82,7 @@ func NewRecord(names Names, procfs string) *Record {
 	if names == nil {
 		names = rootOnly{}
 	}
-	return &Record{names: names, procfs: procfs, lines: map[*event.Process]*lines{}, boxes: map[*event.Container]*box{}}
+	return &Record{names: names, procfs: procfs, boxes: map[*event.Container]*box{}}
 }
 
 // Reset makes the record that of an event.
@@ -92,45 +103,55 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // of returns the lines of a process.
 func (r *Record) of(p *event.Process) *lines {
-	if r.last == p && r.line != nil {
-		return r.line
+	if r.last != nil && r.last.of == p {
+		return r.last
 	}
-	l := r.lines[p]
-	if l == nil {
-		if len(r.lines) >= maxKept || r.bytes > maxBytes {
-			clear(r.lines)
-			r.bytes = 0
+	const spread = 0x9e3779b97f4a7c15
+	set := &r.lines[uint64(uintptr(unsafe.Pointer(p)))*spread>>(64-8)]
+	for i := range set.lines {
+		if l := &set.lines[i]; l.of == p {
+			r.last = l
+			return l
 		}
-		l = newLines(p)
-		r.lines[p] = l
-		r.bytes += len(l.cmdline) + len(l.cwd)
 	}
-	r.last, r.line = p, l
+	l := &set.lines[set.turn]
+	set.turn = (set.turn + 1) % linesInSet
+	l.set(p)
+	r.last = l
 	return l
 }
 
-func newLines(p *event.Process) *lines {
-	l := &lines{name: p.Name(), cwd: p.Cwd}
-	l.cmdline = l.name
-	if len(p.Args) > 1 {
-		l.cmdline += " " + strings.Join(p.Args[1:], " ")
-		l.args = l.cmdline[len(l.name)+1:]
+func (l *lines) set(p *event.Process) {
+	room := append(emptied(l.room), commText(&p.Comm)...)
+	name := len(room)
+	for _, a := range p.Args[min(1, len(p.Args)):] {
+		room = append(append(room, ' '), a...)
 	}
-	if l.cwd != "" && l.cwd[len(l.cwd)-1] != '/' {
-		l.cwd += "/"
+	line := len(room)
+	if room = append(room, p.Cwd...); line < len(room) && room[len(room)-1] != '/' {
+		room = append(room, '/')
 	}
-	return l
+	*l = lines{of: p, room: room, exeRoom: emptied(l.exeRoom), envRoom: emptied(l.envRoom),
+		cmdline: view(room[:line]), args: view(room[min(name+1, line):line]), cwd: view(room[line:])}
+}
+
+// emptied is a buffer to be used again.
+func emptied(room []byte) []byte {
+	if cap(room) > keptRoom {
+		return nil
+	}
+	return room[:0]
 }
 
 // exeline is the first argument and the others.
 func (r *Record) exeline(p *event.Process) string {
 	l := r.of(p)
 	if l.exeline == "" {
-		l.exeline = exe(p)
+		l.exeRoom = append(l.exeRoom[:0], exe(p)...)
 		if len(p.Args) > 1 {
-			l.exeline += " " + l.args
+			l.exeRoom = append(append(l.exeRoom, ' '), l.args...)
 		}
-		r.bytes += len(l.exeline)
+		l.exeline = view(l.exeRoom)
 	}
 	return l.exeline
 }
@@ -139,8 +160,14 @@ func (r *Record) exeline(p *event.Process) string {
 func (r *Record) env(p *event.Process) string {
 	l := r.of(p)
 	if l.env == "" && len(p.Env) > 0 {
-		l.env = strings.Join(p.Env, " ")
-		r.bytes += len(l.env)
+		l.envRoom = l.envRoom[:0]
+		for i, v := range p.Env {
+			if i > 0 {
+				l.envRoom = append(l.envRoom, ' ')
+			}
+			l.envRoom = append(l.envRoom, v...)
+		}
+		l.env = view(l.envRoom)
 	}
 	return l.env
 }
@@ -186,6 +213,9 @@ func (s *scratch) clean(t *event.Text) string {
 		}
 	case len(t.Dir) == 0:
 		return view(t.Raw) // nobody knows where it starts
+	case len(t.Raw) > 0 && hasOnlyNames(t.Raw) && len(t.Dir) > 1 && t.Dir[0] == '/' && isClean(t.Dir):
+		s.room = append(append(append(s.room[:0], t.Dir...), '/'), t.Raw...)
+		return view(s.room)
 	}
 	return s.join(t.Raw, view(t.Dir))
 }
@@ -201,22 +231,24 @@ func (s *scratch) join(path []byte, dir string) string {
 }
 
 // isClean says that an absolute path has no empty component, . or .., and does not end in a slash.
-func isClean(path []byte) bool {
-	if len(path) == 1 {
-		return true
-	}
-	for i := 0; i < len(path); {
-		n := bytes.IndexByte(path[i+1:], '/')
-		if n < 0 {
-			n = len(path) - i - 1
+func isClean(path []byte) bool { return len(path) == 1 || hasOnlyNames(path[1:]) }
+
+// hasOnlyNames says that a path has no empty component, . or .., and does not end in a slash.
+func hasOnlyNames(path []byte) bool {
+	for {
+		n := bytes.IndexByte(path, '/')
+		part := path
+		if n >= 0 {
+			part = path[:n]
 		}
-		switch part := path[i+1 : i+1+n]; {
-		case n == 0, n == 1 && part[0] == '.', n == 2 && part[0] == '.' && part[1] == '.':
+		switch {
+		case len(part) == 0, part[0] == '.' && (len(part) == 1 || len(part) == 2 && part[1] == '.'):
 			return false
+		case n < 0:
+			return true
 		}
-		i += n + 1
+		path = path[n+1:]
 	}
-	return true
 }
 
 // cleanPath takes empty components, . and .. out of a path, in place, and makes it begin with a slash.

@@ -91,7 +91,7 @@ const (
 	inOutput      = "rule output"
 	inOutputText  = "rule output expression"
 	inPriority    = "rule priority"
-	inOverride    = "override"
+	inOverride    = "overrides"
 	inValue       = "value for"
 	inExceptions  = "exceptions"
 	inException   = "exception"

@@ -550,3 +550,23 @@ func BenchmarkAttachLife(b *testing.B) {
 		table.Attach(exit)
 	}
 }
+
+// TestTableKeepsWhatAnExecLeaves: rules ask for the environment and the working directory of processes and their ancestors.
+func TestTableKeepsWhatAnExecLeaves(t *testing.T) {
+	t.Parallel()
+	table := NewTable(TableOptions{})
+	shell, child := event.ID{PID: 100, Start: 1001}, event.ID{PID: 200, Start: 2001}
+	exec := execEvent(shell, 1100, "/bin/sh", "sh")
+	exec.Env, exec.Cwd = []byte("HISTFILE=/dev/null\x00A=\x00"), []byte("/srv")
+	table.Attach(exec)
+	table.Attach(forkEvent(shell, child, 2001))
+	for _, id := range []event.ID{shell, child} {
+		if p := processAt(table, id); !slices.Equal(p.Env, []string{"HISTFILE=/dev/null", "A="}) || p.Cwd != "/srv" {
+			t.Errorf("process %d has the environment %q in %q", id.PID, p.Env, p.Cwd)
+		}
+	}
+	table.Attach(execEvent(child, 2100, "/bin/ls", "ls")) // of which the kernel tells neither
+	if p := processAt(table, child); p.Env != nil || p.Cwd != "/srv" {
+		t.Errorf("after another exec: environment %q in %q", p.Env, p.Cwd)
+	}
+}

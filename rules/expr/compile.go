@@ -140,7 +140,7 @@ func supports[T any](c *Check, v *value[T]) error {
 		if !has(operatorsOf[addresses]) {
 			return wrongAt(c.At+c.OpAt, "%s: operator '%s' is not supported: names are resolved to addresses, which only '=', '!=' and 'in' compare", v.name, c.Op)
 		}
-	case v.flags&TwoSided != 0:
+	case v.flags&TwoSided != 0 && v.kind.class() == addresses:
 		if !has(operatorsOf[addresses]) {
 			return wrongAt(c.At+c.OpAt, "%s: operator '%s' is not supported: a field with two sides only supports '=', '!=' and 'in'", v.name, c.Op)
 		}

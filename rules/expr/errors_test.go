@@ -31,7 +31,7 @@ var wrongConditions = []string{
 	`fd.types startswith a`, `fd.types = anyof (a)`, `proc.name bcontains 00`, `fd.name bstartswith 00`, `evt.buffer bcontains zz`, `evt.buffer bstartswith anyof (00, 0)`,
 	`evt.buffer glob a`, `evt.failed < 1`, `evt.failed = yes`, `evt.failed in (true, 1)`, `user.uid = -1`, `user.uid contains 1`, `user.uid = root`, `user.uid in (0, root)`,
 	`evt.cpu in (1, 32768)`, `proc.small > 256`, `evt.num = 1.5`, `thread.cpu = fast`, `fd.sport = nosuch`, `fd.sport = 65536`,
-	`fd.sip = 10.0.0.0/8`, `fd.sip > 1`, `fd.snet = here`, `fd.snet in (10.0.0.0/8, 10.0.0.0/64)`, `fd.ip contains 1`, `fd.port < 1024`, `fd.sip.name contains a`, `fd.sip.name = val(proc.name)`,
+	`fd.sip = 10.0.0.0/8`, `fd.sip > 1`, `fd.snet = here`, `fd.snet in (10.0.0.0/8, 10.0.0.0/64)`, `fd.ip contains 1`, `fd.port contains 1`, `fd.sip.name contains a`, `fd.sip.name = val(proc.name)`,
 	`proc.name regex "(a"`, `proc.name regex [`, `proc.name regex "\\d"`, `proc.name regex val(proc.exe)`,
 	`proc.name = val(proc.secret)`, `proc.name = val(user.uid)`, `proc.name = len(proc.name)`, `proc.pid = val(evt.rawres) and user.uid = val(evt.num)`,
 	`tolower(proc.secret) = a`, `tolower(user.uid) = a`, `tolower(proc.name, proc.exe) = a`, `concat(proc.name) = a`, `concat(proc.name, user.uid) = a`, `len(user.uid) = 1`,

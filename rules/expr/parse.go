@@ -46,9 +46,16 @@ func Parse(text string) (Node, error) {
 		return nil, err
 	}
 	if p.skip(); !p.end() {
-		return nil, p.fail(p.at, "unexpected %s after the condition: want 'and', 'or', or the end", p.found())
+		return nil, p.fail(p.at, "unexpected token after '%s', expecting 'or', 'and': found %s", lastToken(text[:p.at]), p.found())
 	}
 	return n, nil
+}
+
+// lastToken is what a text ends with: a parenthesis, or what stands between delimiters.
+func lastToken(text string) string {
+	text = strings.TrimRight(text, " \t\n\r\b")
+	i := strings.LastIndexAny(text, " \t\n\r\b(),=")
+	return shorten(text[min(i+1, len(text)-1):], 40)
 }
 
 // ParseOperand reads a field or a transformer with its arguments, as it stands on the left of an operator.
@@ -122,18 +129,21 @@ func (p *parser) sequence(word string, item func() (Node, error)) (items []Node,
 
 func (p *parser) not() (Node, error) {
 	p.skip()
-	begin := p.at
-	if p.keyword("not") {
-		if err := p.deeper(begin); err != nil {
-			return nil, err
-		}
-		defer func() { p.depth-- }()
-		n, err := p.not()
-		if err != nil {
-			return nil, err
-		}
-		return &Not{Item: n, At: begin}, nil
+	begin, negated := p.at, false
+	for p.keyword("not") { // one that follows another takes it back
+		negated = !negated
+		p.skip()
 	}
+	n, err := p.positive()
+	if err != nil || !negated {
+		return n, err
+	}
+	return &Not{Item: n, At: begin}, nil
+}
+
+// positive takes what no 'not' stands before.
+func (p *parser) positive() (Node, error) {
+	begin := p.at
 	if p.take('(') {
 		n, err := p.or()
 		if err != nil {

@@ -1,22 +1,24 @@
 package expr
 
-import "slices"
+import (
+	"math/bits"
+	"slices"
+)
 
 // Possible returns which values of one field can make a condition true, out of a universe of them. It looks at = and !=,
 // in and intersects of that field with constants; every other check may be true or false for each value, but that
 // `evt.num = 0` never is and `evt.num > 0` always is, which is how rule files write never_true and always_true.
 func Possible(n Node, field string, universe map[string]bool) map[string]bool {
-	p := possibilities{field: field}
+	p := possibilities{field: field, names: make([]string, 0, len(universe))}
 	for name, in := range universe {
 		if in {
 			p.names = append(p.names, name)
 		}
 	}
-	slices.Sort(p.names)
-	bits := p.of(n, false)
-	result := make(map[string]bool, len(p.names))
+	set := p.of(n, false)
+	result := make(map[string]bool, set.count(len(p.names)))
 	for i, name := range p.names {
-		if bits.has(i) {
+		if set.has(i) {
 			result[name] = true
 		}
 	}
@@ -32,6 +34,16 @@ type possibilities struct {
 type possible []uint64
 
 func (b possible) has(i int) bool { return b == nil || b[i/64]&(1<<(i%64)) != 0 }
+
+func (b possible) count(all int) (n int) {
+	if b == nil {
+		return all
+	}
+	for _, word := range b {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
 
 func (p *possibilities) none() possible { return make(possible, len(p.names)/64+1) }
 

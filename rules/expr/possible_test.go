@@ -21,6 +21,7 @@ func TestPossibleTypes(t *testing.T) {
 		{"not (evt.type = open)", "openat close execve"},
 		{"not evt.type != open", "open"},
 		{"not not evt.type = open", "open"},
+		{"not (not evt.type = open)", "open"},
 		{"evt.type in (open, close)", "open close"},
 		{"evt.type intersects (open, close)", "open close"},
 		{"not evt.type in (open, close)", "openat execve"},

@@ -22,7 +22,7 @@ func textTest(c *Check, items []*Literal) (func(string) bool, error) {
 	case "pmatch":
 		return newPathSet(items).match, nil
 	case "regex":
-		return combine(c, items, parseRegex, func(s string, r *regexp.Regexp) bool { return r.MatchString(s) })
+		return combine(c, items, parseRegex, func(s string, r *regex) bool { return r.match(s) })
 	case "glob", "iglob":
 		parse := func(v *Literal) (*glob, error) { g := parseGlob(v.Text, c.Op == "iglob"); return &g, nil }
 		return combine(c, items, parse, func(s string, g *glob) bool { return g.match(s) })
@@ -125,15 +125,29 @@ func mapBytes(s string, f func(byte) byte) string {
 	return s
 }
 
-// parseRegex reads a regular expression of RE2's POSIX syntax, which must match the whole text: no \d, \b or (?i), a dot
-// is any character but a newline, a negated class has newlines too, ^ and $ stand at lines. What is not UTF-8 reads as
-// U+FFFD.
-func parseRegex(v *Literal) (*regexp.Regexp, error) {
+// A regex is a regular expression, which must match the whole text.
+type regex struct {
+	fast *dfa // nil if the expression is not for one
+	full *regexp.Regexp
+}
+
+func (r *regex) match(text string) bool {
+	if r.fast != nil {
+		if matches, known := r.fast.match(text); known {
+			return matches
+		}
+	}
+	return r.full.MatchString(text)
+}
+
+// parseRegex reads a regular expression of RE2's POSIX syntax: no \d, \b or (?i), a dot is any character but a newline, a
+// negated class has newlines too, ^ and $ stand at lines. What is not UTF-8 reads as U+FFFD.
+func parseRegex(v *Literal) (*regex, error) {
 	tree, err := syntax.Parse(v.Text, syntax.ClassNL)
 	if err == nil {
 		var r *regexp.Regexp
 		if r, err = regexp.Compile(`\A(?:` + tree.String() + `)\z`); err == nil {
-			return r, nil
+			return &regex{newDFA(tree), r}, nil
 		}
 	}
 	return nil, wrong(v, "regex %q: %v", v.Text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
