@@ -1336,15 +1336,21 @@ func TestRecordAndReplay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(found.Args) != 3 || found.Args[2] != "--verbose" || !slices.Contains(found.Ancestors, strings.TrimSpace(string(comm))) {
+	isUs := func(p struct{ Name string }) bool { return p.Name == strings.TrimSpace(string(comm)) }
+	if p := found.Process; len(p.Args) != 3 || p.Args[2] != "--verbose" || !slices.ContainsFunc(p.Parents, isUs) {
 		t.Errorf("exec = %+v, want three arguments and the ancestor %s", found, comm)
 	}
 	t.Logf("replayed: %+v", *found)
 }
 
+// replayed is an event as a replay shows it, in the form of rules/EVENTS.md.
 type replayed struct {
-	Kind, Path, Process string
-	Args, Ancestors     []string
+	Type    string
+	Process struct {
+		Path    string
+		Args    []string
+		Parents []struct{ Name string }
+	}
 }
 
 // findExec returns the exec of true that was given a password.
@@ -1355,7 +1361,8 @@ func findExec(t *testing.T, lines []byte) *replayed {
 		if err := json.Unmarshal(line, &r); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		if r.Kind == "exec" && strings.HasSuffix(r.Path, "/bin/true") && len(r.Args) > 1 && strings.HasPrefix(r.Args[1], "--password=") {
+		p := &r.Process
+		if r.Type == "execve" && strings.HasSuffix(p.Path, "/bin/true") && len(p.Args) > 1 && strings.HasPrefix(p.Args[1], "--password=") {
 			return &r
 		}
 	}

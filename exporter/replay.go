@@ -61,11 +61,12 @@ func play(ctx context.Context, source event.Source, show func(*event.Event) erro
 	return nil
 }
 
-// showEvents writes each event as a line of JSON: a system call in the form that rules are tested with.
+// showEvents writes each event as a line of JSON, in the form that rules are tested with: what it writes can be played
+// again. Control groups, which no rule can ask for, have a form of their own, with a kind instead of a type.
 func (o ReplayOptions) showEvents() func(*event.Event) error {
 	var line []byte
 	return func(ev *event.Event) (err error) {
-		if ev.Kind == event.Syscall {
+		if ev.Type != event.TypeNone {
 			line = ev.AppendRecord(line[:0], host.Redact)
 		} else if line, err = ev.AppendJSON(line[:0], host.Redact); err != nil {
 			return err
