@@ -9,7 +9,7 @@ COUNT    ?= 6
 BENCH    ?= .
 BASE     ?= HEAD~1
 LIB      := set -uo pipefail; results=$(CURDIR)/build/test; mkdir -p $$results; . .ci/lib;
-TRUTH    ?= ./bpf
+TRUTH    ?= ./bpf ./rules/live
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGE  := github.com/prometheus/common/version
@@ -74,11 +74,11 @@ bench-diff: ## run them here and at BASE (HEAD~1), and compare
 	.ci/bench '$(BENCH)' $(COUNT) $(BASE)
 
 kernels: ## boot the kernels of .ci/kernels under qemu and run the truth tests
-	@$(LIB) rm -f $$results/kernel-*.json; gotest bpf $(TRUTH); \
+	@$(LIB) rm -f $$results/kernel-*.json; CGO_ENABLED=0 gotest bpf -p 1 $(TRUTH); \
 	go run ./.ci/kernels -live $$results/bpf.json $(TRUTH); go run ./.ci/testsummary $$results/bpf.json $$results/kernel-*.json
 
 kernels-update: ## the same, and write bpf/KERNELS.md anew
-	@$(LIB) gotest bpf $(TRUTH); go run ./.ci/kernels -update -live $$results/bpf.json $(TRUTH)
+	@$(LIB) CGO_ENABLED=0 gotest bpf -p 1 $(TRUTH); go run ./.ci/kernels -update -live $$results/bpf.json $(TRUTH)
 
 verify: ## a clean clone, built, started, scraped and stopped for real
 	.ci/verify
