@@ -75,6 +75,9 @@ func (d *decoder) decodeCall(raw []byte) error {
 	if ev.Type == typePrctl && e.Args[0] != prctlSetName {
 		c.Text[0] = event.Text{} // a number
 	}
+	if t := &c.Text[0]; ev.Type == typeChdir && c.Result == 0 && len(t.Dir) > 0 {
+		t.Resolved, t.Dir = t.Dir, nil // the working directory is the new one already
+	}
 	c.Address = decodeAddress(part[sectionAddress])
 	splitWords(ev)
 	d.decodeDescriptor(e, part[sectionFile], part[sectionUnix])

@@ -34,6 +34,7 @@ var (
 	typeExecve, _   = event.TypeNamed("execve")
 	typeExecveat, _ = event.TypeNamed("execveat")
 	typeExit, _     = event.TypeNamed("procexit")
+	typeChdir, _    = event.TypeNamed("chdir")
 	typeAccept, _   = event.TypeNamed("accept")
 	typeAccept4, _  = event.TypeNamed("accept4")
 	typePrctl, _    = event.TypeNamed("prctl")

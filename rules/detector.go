@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -80,6 +81,7 @@ func (d *Detector) Load(c Config, interest func(event.Interest) error) error {
 	if err := d.Compile(language, set, c); err != nil {
 		return fmt.Errorf("load the rules: %w", err)
 	}
+	debug.FreeOSMemory() // reading rules leaves twice what they need
 	d.options.Hits.Load(d.Rules())
 	d.options.Log.Info("rules are loaded", "rules", len(d.Rules()), "files", len(results), "event_types", len(d.Interest().Terms))
 	return interest(d.Interest())

@@ -60,8 +60,8 @@ func newDispatch(l *expr.Language[Record], matchers []*matcher, conditions []exp
 		return nil, err
 	}
 	b := newBuilder(d, l, conditions)
-	for i, n := range conditions {
-		b.add(i, n)
+	for i := range conditions {
+		b.add(i)
 	}
 	b.finish()
 	return d, nil
@@ -130,6 +130,7 @@ func isOfResult(n expr.Node) bool {
 type builder struct {
 	*dispatch
 	language *expr.Language[Record]
+	clauses  [][]clause     // by matcher
 	at       map[string]int // indexes by field; -1 is none
 	uses     map[string]int // how many rules name an atom
 }
@@ -141,7 +142,9 @@ const indexUsers = 4
 func newBuilder(d *dispatch, l *expr.Language[Record], conditions []expr.Node) *builder {
 	b := &builder{dispatch: d, language: l, at: map[string]int{}, uses: map[string]int{}}
 	for _, n := range conditions {
-		for _, c := range clausesOf(n, false) {
+		all := clausesOf(n, false)
+		b.clauses = append(b.clauses, all)
+		for _, c := range all {
 			for _, a := range c {
 				b.uses[a.key()]++
 			}
@@ -149,9 +152,9 @@ func newBuilder(d *dispatch, l *expr.Language[Record], conditions []expr.Node) *
 	}
 	for again := true; again; {
 		users := map[string]int{}
-		for _, n := range conditions {
+		for i := range conditions {
 			fields := map[string]bool{}
-			for _, c := range b.best(n) {
+			for _, c := range b.best(i) {
 				for _, a := range c {
 					fields[a.index()] = true
 				}
@@ -170,13 +173,13 @@ func newBuilder(d *dispatch, l *expr.Language[Record], conditions []expr.Node) *
 	return b
 }
 
-func (b *builder) best(n expr.Node) []clause {
-	return bestClauses(n, func(a atom) bool { return b.index(a) >= 0 }, b.uses)
+func (b *builder) best(i int) []clause {
+	return bestClauses(b.clauses[i], func(a atom) bool { return b.index(a) >= 0 }, b.uses)
 }
 
 // add notes by which values the i-th matcher can be found.
-func (b *builder) add(i int, n expr.Node) {
-	best := b.best(n)
+func (b *builder) add(i int) {
+	best := b.best(i)
 	for level := range levels {
 		bit := level*b.words*64 + i
 		if level >= len(best) {

@@ -162,13 +162,15 @@ func (a atom) key() string { return a.name + " " + strconv.Itoa(int(a.way)) + " 
 const levels = 2
 
 // bestClauses are those that are true least often, which indexes can answer.
-func bestClauses(n expr.Node, answers func(atom) bool, uses map[string]int) (best []clause) {
-	for _, c := range clausesOf(n, false) {
+func bestClauses(all []clause, answers func(atom) bool, uses map[string]int) (best []clause) {
+	for _, c := range all {
 		if !slices.ContainsFunc(c, func(a atom) bool { return a.isCommon() || !answers(a) }) {
 			best = append(best, c)
 		}
 	}
-	slices.SortStableFunc(best, func(a, b clause) int { return cmp.Compare(a.weight(uses), b.weight(uses)) })
+	if len(best) > 1 {
+		slices.SortStableFunc(best, func(a, b clause) int { return cmp.Compare(a.weight(uses), b.weight(uses)) })
+	}
 	if len(best) > 1 && best[0].weight(uses) < rare && slices.ContainsFunc(best[1], atom.isDear) {
 		best = best[:1]
 	}

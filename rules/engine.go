@@ -89,10 +89,11 @@ func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) erro
 			continue
 		}
 		names[r.Name] = true
-		if err := p.add(r, e.limiter(r.Name, config.Rate)); err != nil {
+		own := r.Rule // so that what it was read from can go
+		if err := p.add(r, &matcher{rule: &own, limit: e.limiter(r.Name, config.Rate)}); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Name, err))
 		}
-		c.rules = append(c.rules, &r.Rule)
+		c.rules = append(c.rules, &own)
 	}
 	if err := errors.Join(failed, p.dispatch(c)); err != nil {
 		return err
@@ -118,9 +119,9 @@ type ofType struct {
 	text       strings.Builder
 }
 
-func (p *preparation) add(r *Rule, limit *limiter) error {
-	tell, err := newTeller(p.language, r, p.config)
-	if err != nil {
+// add makes of m, which lacks its condition and its output, one for each type of events that the rule is about.
+func (p *preparation) add(r *Rule, m *matcher) (err error) {
+	if m.tell, err = newTeller(p.language, r, p.config); err != nil {
 		return err
 	}
 	scope, err := p.config.scopeOf(r)
@@ -146,7 +147,7 @@ func (p *preparation) add(r *Rule, limit *limiter) error {
 		}
 		o := &p.perType[t]
 		o.text.WriteString(r.Name + "\x00" + text + "\x00")
-		o.matchers = append(o.matchers, &matcher{rule: &r.Rule, tell: tell, limit: limit, test: test})
+		o.matchers = append(o.matchers, &matcher{rule: m.rule, tell: m.tell, limit: m.limit, test: test})
 		o.conditions = append(o.conditions, n)
 	}
 	return nil

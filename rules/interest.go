@@ -18,6 +18,12 @@ func interestOf(rules []*Rule) event.Interest {
 		}
 		i.Env = i.Env || mentions(r, "proc.env", "proc.aenv", "evt.arg.env", "evt.arg[env", "evt.rawarg.env")
 		atEntry := mentions(r, "yagura.arg.unstable")
+		if mentions(r, "proc.cwd", "evt.arg.cwd") {
+			for _, name := range []string{"chdir", "fchdir"} { // by which the process table knows it
+				t, _ := event.TypeNamed(name)
+				i.Terms[t] = simplify(append(i.Terms[t], event.Term{Results: event.Zero, Opens: event.AnyOpen, Families: event.AnyFamily}))
+			}
+		}
 		for t := 1; t < len(event.Types); t++ {
 			name := event.Types[t].Name
 			if !r.Types[name] {

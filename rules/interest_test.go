@@ -357,18 +357,20 @@ func TestOnlyWhatRulesReadIsRecorded(t *testing.T) {
 	const rule = "- rule: r\n  desc: d\n  condition: evt.type in (openat, unlink) and %s\n  output: \"%s\"\n  priority: INFO\n"
 	for _, test := range []struct {
 		condition, output string
-		env, entry        bool
+		env, entry, moves bool
 	}{
-		{"proc.name = a", "%proc.name", false, false},
-		{"proc.env contains LD_PRELOAD", "%proc.name", true, false},
-		{"proc.name = a", "%proc.aenv[2]", true, false},
-		{"yagura.arg.unstable = true", "%proc.name", false, true},
+		{"proc.name = a", "%proc.name", false, false, false},
+		{"proc.cwd = /tmp/", "%proc.name", false, false, true},
+		{"proc.env contains LD_PRELOAD", "%proc.name", true, false, false},
+		{"proc.name = a", "%proc.aenv[2]", true, false, false},
+		{"yagura.arg.unstable = true", "%proc.name", false, true, false},
 	} {
 		set, _ := loadPack(t, File{Name: "a.yaml", Text: fmt.Appendf(nil, rule, test.condition, test.output)})
 		i := interestOf(set.Rules)
 		open, _ := event.TypeNamed("openat")
 		connect, _ := event.TypeNamed("connect")
-		if i.Env != test.env || i.Entry[open] != test.entry || i.Entry[connect] {
+		chdir, _ := event.TypeNamed("chdir")
+		if i.Env != test.env || i.Entry[open] != test.entry || i.Entry[connect] || i.Wants(chdir) != test.moves {
 			t.Errorf("%q and %q: environment %v, at entry %v, want %v and %v", test.condition, test.output, i.Env, i.Entry, test.env, test.entry)
 		}
 	}

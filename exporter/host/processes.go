@@ -102,12 +102,24 @@ func (t *Table) Attach(ev *event.Event) bool {
 		return t.exit(ev)
 	default:
 		if e := t.actor(ev); e != nil {
+			if dir, ok := ev.NewDirectory(); ok && dir != e.proc.Cwd {
+				t.move(e, dir)
+			}
 			ev.Process = e.proc
 		} else {
 			ev.Process = nil
 		}
 	}
 	return true
+}
+
+// move gives a process another working directory.
+func (t *Table) move(e *entry, dir string) {
+	p := *e.proc // what was published does not change
+	p.Cwd = dir
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.proc = &p
 }
 
 // actor returns the entry of who acted, nil for what no process did.

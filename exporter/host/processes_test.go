@@ -570,3 +570,39 @@ func TestTableKeepsWhatAnExecLeaves(t *testing.T) {
 		t.Errorf("after another exec: environment %q in %q", p.Env, p.Cwd)
 	}
 }
+
+func TestTableFollowsTheWorkingDirectory(t *testing.T) {
+	t.Parallel()
+	table := NewTable(TableOptions{})
+	shell := event.ID{PID: 100, Start: 1001}
+	exec := execEvent(shell, 1100, "/bin/sh", "sh")
+	exec.Cwd = []byte("/srv")
+	table.Attach(exec)
+	before := exec.Process
+	chdir, _ := event.TypeNamed("chdir")
+	fchdir, _ := event.TypeNamed("fchdir")
+	call := func(kind event.Type, result int64, text event.Text, name string) string {
+		ev := &event.Event{Kind: event.Syscall, Type: kind, PID: shell.PID, Start: shell.Start}
+		ev.Call.Result, ev.Call.Text[0], ev.FD.Name = result, text, []byte(name)
+		table.Attach(ev)
+		return ev.Process.Cwd
+	}
+	for _, test := range []struct {
+		what string
+		got  string
+		want string
+	}{
+		{"an absolute name", call(chdir, 0, event.Text{Raw: []byte("/tmp/../var/")}, ""), "/var"},
+		{"a relative one, whose end the kernel knows", call(chdir, 0, event.Text{Raw: []byte("log"), Resolved: []byte("/var/log")}, ""), "/var/log"},
+		{"a relative one that nobody knows", call(chdir, 0, event.Text{Raw: []byte("x")}, ""), "/var/log"},
+		{"a failure", call(chdir, -2, event.Text{Raw: []byte("/nowhere")}, ""), "/var/log"},
+		{"a descriptor", call(fchdir, 0, event.Text{}, "/home"), "/home"},
+	} {
+		if test.got != test.want {
+			t.Errorf("after %s the working directory is %q, want %q", test.what, test.got, test.want)
+		}
+	}
+	if before.Cwd != "/srv" {
+		t.Errorf("what was published has changed to %q", before.Cwd)
+	}
+}

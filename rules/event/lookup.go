@@ -1,6 +1,7 @@
 package event
 
 import (
+	pathpkg "path"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,6 +69,8 @@ var (
 	typeOpenat2      = typesByName["openat2"]
 	typeCreat        = typesByName["creat"]
 	typeOpenByHandle = typesByName["open_by_handle_at"]
+	typeChdir        = typesByName["chdir"]
+	typeFchdir       = typesByName["fchdir"]
 )
 
 // ErrorName returns the name of the error that a result stands for: SUCCESS if it is none, the negative number if it has
@@ -159,6 +162,24 @@ func (p *Param) Value(names string) (value uint64, ok bool) {
 		value |= p.Names[i].Value
 	}
 	return value, true
+}
+
+// NewDirectory returns where a call has moved the working directory of its process, if it has.
+func (ev *Event) NewDirectory() (string, bool) {
+	if ev.Kind != Syscall || ev.Call.Result != 0 {
+		return "", false
+	}
+	switch t := &ev.Call.Text[0]; {
+	case ev.Type == typeFchdir:
+		return string(ev.FD.Name), len(ev.FD.Name) > 0
+	case ev.Type != typeChdir:
+		return "", false
+	case len(t.Resolved) > 0:
+		return string(t.Resolved), true
+	case !t.Fault && !t.Truncated && len(t.Raw) > 0 && t.Raw[0] == '/':
+		return pathpkg.Clean(string(t.Raw)), true
+	}
+	return "", false
 }
 
 // How says how a call opens a file: OpenRead and its kin.

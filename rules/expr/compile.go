@@ -24,7 +24,7 @@ func (l *Language[T]) compile(n Node) (func(*T) bool, error) {
 		item, err := l.compile(n.Item)
 		return func(t *T) bool { return !item(t) }, err
 	case *Check:
-		return l.compileCheck(n)
+		return l.compileOnce(n)
 	case *Reference:
 		return nil, wrong(n, "Undefined macro '%s' used in filter.", n.Name)
 	}
@@ -78,6 +78,19 @@ func any_[T any](items []func(*T) bool) func(*T) bool {
 		}
 		return false
 	}
+}
+
+// compileOnce compiles a check that may have been in another condition too: rules share macros.
+func (l *Language[T]) compileOnce(c *Check) (func(*T) bool, error) {
+	text := Print(c)
+	if test, ok := l.checks.Load(text); ok {
+		return test.(func(*T) bool), nil
+	}
+	test, err := l.compileCheck(c)
+	if err == nil {
+		l.checks.Store(text, test)
+	}
+	return test, err
 }
 
 func (l *Language[T]) compileCheck(c *Check) (func(*T) bool, error) {

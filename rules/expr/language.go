@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Options tell a Language what it cannot know by itself.
@@ -18,11 +19,13 @@ type Options struct {
 	Service func(name string) (uint16, bool)
 }
 
-// A Language is the condition language over a table of fields of a T. It does not change and may be used by many.
+// A Language is the condition language over a table of fields of a T. It may be used by many, and keeps what it has
+// compiled.
 type Language[T any] struct {
 	fields  []Field[T]
 	byName  map[string]*Field[T]
 	options Options
+	checks  sync.Map // by text: those that were compiled
 }
 
 // NewLanguage makes a language of fields, whose names must differ.
