@@ -140,37 +140,11 @@ func descriptorType(e *yaguraCallEvent, file []byte) event.DescriptorType {
 	case bytes.HasPrefix(file, []byte("memfd:")):
 		return event.MemFD
 	case e.SuperMagic == magicAnonymous:
-		return anonymousType(string(file))
+		return event.AnonymousType(string(file))
 	case e.Mode == 0:
 		return event.Other
 	}
 	return event.RegularFile
-}
-
-func anonymousType(name string) event.DescriptorType {
-	kind, _, _ := strings.Cut(strings.Trim(name, "[]"), ":")
-	switch kind {
-	case "eventfd":
-		return event.EventFD
-	case "signalfd":
-		return event.SignalFD
-	case "eventpoll":
-		return event.EventPoll
-	case "inotify":
-		return event.Inotify
-	case "timerfd":
-		return event.TimerFD
-	case "userfaultfd":
-		return event.UserFaultFD
-	case "io_uring":
-		return event.IOURing
-	case "pidfd":
-		return event.PIDFD
-	}
-	if strings.HasPrefix(kind, "bpf") {
-		return event.BPF
-	}
-	return event.Other
 }
 
 // Address families and states of sockets.

@@ -227,7 +227,7 @@ func (r *Record) stream(n int) (t event.DescriptorType, name string, ok bool) {
 		t, name := r.socket(strings.Trim(rest, "[]"))
 		return t, name, true
 	case kind == "anon_inode":
-		return anonymous(strings.Trim(rest, "[]")), "", true
+		return event.AnonymousType(rest), "", true
 	case strings.HasPrefix(name, "/memfd:"):
 		return event.MemFD, name, true
 	}
@@ -235,31 +235,6 @@ func (r *Record) stream(n int) (t event.DescriptorType, name string, ok bool) {
 		return event.Directory, name, true
 	}
 	return event.RegularFile, name, true
-}
-
-func anonymous(kind string) event.DescriptorType {
-	switch kind {
-	case "eventfd":
-		return event.EventFD
-	case "signalfd":
-		return event.SignalFD
-	case "eventpoll":
-		return event.EventPoll
-	case "inotify":
-		return event.Inotify
-	case "timerfd":
-		return event.TimerFD
-	case "userfaultfd":
-		return event.UserFaultFD
-	case "io_uring":
-		return event.IOURing
-	case "pidfd":
-		return event.PIDFD
-	}
-	if strings.HasPrefix(kind, "bpf") {
-		return event.BPF
-	}
-	return event.Other
 }
 
 // tables are the files of /proc/PID/net that list sockets, and which word of their lines is the inode.

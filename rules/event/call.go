@@ -1,6 +1,9 @@
 package event
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // A Call is one system call, after it has returned.
 type Call struct {
@@ -72,6 +75,24 @@ const (
 	PIDFD        DescriptorType = 'P'
 	Other        DescriptorType = 'o'
 )
+
+// anonymousTypes are by what the kernel calls files without a name, behind anon_inode: and between brackets.
+var anonymousTypes = map[string]DescriptorType{
+	"eventfd": EventFD, "signalfd": SignalFD, "eventpoll": EventPoll, "inotify": Inotify, "timerfd": TimerFD,
+	"userfaultfd": UserFaultFD, "io_uring": IOURing, "pidfd": PIDFD,
+}
+
+// AnonymousType is the type of a file without a name, such as [eventfd] or bpf-map.
+func AnonymousType(name string) DescriptorType {
+	kind, _, _ := strings.Cut(strings.Trim(name, "[]"), ":")
+	if t, ok := anonymousTypes[kind]; ok {
+		return t
+	}
+	if strings.HasPrefix(kind, "bpf") {
+		return BPF
+	}
+	return Other
+}
 
 // A Descriptor is an open file, as the kernel knows it at the moment of the event.
 type Descriptor struct {
