@@ -84,23 +84,6 @@ func compiled(t testing.TB, condition string) func(*record) bool {
 	return test
 }
 
-// TestEvaluationAllocatesNothing does not run beside other tests, whose allocations would count.
-func TestEvaluationAllocatesNothing(t *testing.T) {
-	r := cat()
-	for i, condition := range everyOperator() {
-		test, want := compiled(t, condition), i%2 == 1
-		got := false
-		n := testing.AllocsPerRun(100, func() { got = test(r) })
-		if n > 0 || got != want {
-			t.Errorf("%s: %v allocations, want none; %v, want %v", shorten(condition, 80), n, got, want)
-		}
-	}
-	rule := compiled(t, aRule)
-	if n := testing.AllocsPerRun(100, func() { rule(r) }); n > 0 {
-		t.Errorf("a rule: %v allocations, want none", n)
-	}
-}
-
 // TestManyMayEvaluateAtOnce, each with a record of its own.
 func TestManyMayEvaluateAtOnce(t *testing.T) {
 	t.Parallel()
