@@ -32,77 +32,95 @@ static __always_inline u64 bytes_equal(u64 w, u8 c)
 	return ~(((x & LOWS) + LOWS) | x | LOWS);
 }
 
-/* Whether the path in head, n bytes with its NUL, has an empty component, . or .., or ends in a slash. Each word's first
- * six bytes are looked at, with the two behind them. */
-__noinline int is_unclean(u32 n)
+/* Where the last component begins of the absolute path at off in data, n bytes with its NUL; 0 if it has an empty component,
+ * . or .., or ends in a slash. Each word's first six bytes are looked at, with the two behind them. */
+__noinline u32 clean_leaf(u32 off, u32 n)
 {
 	struct call_scratch *s = scratch();
+	u64 last = 0;
+	u32 start = 1;
 
-	for (u32 i = 0; s && i < CLEAN_BYTES / 6; i++) {
-		if (i * 6 >= n)
+	for (u32 at = 0; s && at < CLEAN_BYTES; at += 6) {
+		if (at >= n)
 			break;
-		u64 w = *(u64 *)(s->head + i * 6);
+		u64 w = *(u64 *)(s->data + (off & (CALL_BYTES - 1)) + at);
 		u64 slash = bytes_equal(w, '/'), dot = bytes_equal(w, '.'), end = bytes_equal(w, 0);
+		slash &= end - 1; /* what is behind the NUL is of other texts */
 		if (slash & (slash >> 8 | end >> 8 | (dot >> 8 & (slash | dot | end) >> 16)))
-			return 1;
+			return 0;
+		if (slash) {
+			last = slash;
+			start = at + 1;
+		}
 	}
-	return 0;
+	/* The last of up to eight slashes, by halves. */
+	if (last >> 32) {
+		last >>= 32;
+		start += 4;
+	}
+	if (last >> 16) {
+		last >>= 16;
+		start += 2;
+	}
+	return last >> 8 ? start + 1 : start;
 }
 
-/* Where the last component in tail begins; 0 if there is no slash in it. */
-__noinline int last_component(void)
+/* Fills a key with the first n bytes that are at off in data, and with 0 behind them. Returns 0 if it was the same before. */
+static __always_inline u64 fill_key(struct call_scratch *s, char *key, u32 size, u64 off, u32 n)
 {
-	struct call_scratch *s = scratch();
-	int start = 0;
+	u64 changed = 0;
 
-	for (int i = 0; s && i < NAME_KEY_BYTES; i++)
-		if (s->tail[i] == '/')
-			start = i + 1;
-	return start;
+	for (u32 at = 0; at < size; at += 8) {
+		u64 word = at < n ? *(u64 *)(s->data + off + at) : 0, *there = (u64 *)(key + at);
+		if (at < n && n - at < 8)
+			word = low_bytes(word, n - at);
+		changed |= *there ^ word;
+		*there = word;
+	}
+	return changed;
 }
 
-/* The terms that the last component of a path of n bytes satisfies. */
+/* The terms that a last component, n bytes at off in data, satisfies. */
 __noinline u32 name_terms(u32 off, u32 n)
 {
 	struct call_scratch *s = scratch();
-	u32 take = n < NAME_KEY_BYTES ? n : NAME_KEY_BYTES;
+	u64 at = off;
 
-	if (!s || n > PATH_MAX_BYTES)
-		return ALL_TERMS;
-	__builtin_memset(s->tail, 0, sizeof(s->tail));
-	bpf_probe_read_kernel(s->tail, take, s->data + (off & (CALL_BYTES - 1)) + n - take);
-	u32 start = last_component();
-	if (!start && n > NAME_KEY_BYTES)
+	barrier_var(at); /* the verifier wants to see the bound */
+	if (!s || n >= NAME_KEY_BYTES || at > CALL_BYTES + PATH_MAX_BYTES)
 		return ALL_TERMS; /* a longer name than the key */
-	if (!start || start >= NAME_KEY_BYTES)
-		return 0; /* none */
+	u64 changed = fill_key(s, s->name.name, NAME_KEY_BYTES, at, n);
+	if (!changed && s->is_named)
+		return s->name_terms;
+	s->is_named = 1;
 	s->name.type = s->e.type;
-	__builtin_memset(s->name.name, 0, sizeof(s->name.name));
-	bpf_probe_read_kernel_str(s->name.name, NAME_KEY_BYTES, s->tail + start);
 	u32 *found = bpf_map_lookup_elem(&path_names, &s->name);
-	return found ? *found : 0;
+	return s->name_terms = found ? *found : 0;
 }
 
-/* The terms that an absolute path of n bytes without a NUL, at off in data, satisfies. */
-__noinline u32 path_terms(u32 off, u32 n)
+/* The terms that an absolute path of n bytes without a NUL, at off in data, satisfies; its last component begins at leaf. */
+__noinline u32 path_terms(u32 off, u32 n, u32 leaf)
 {
 	struct call_scratch *s = scratch();
 	u32 terms = 0;
 
-	if (!s || n < 1 || n > PATH_MAX_BYTES)
+	if (!s || n < 1 || n > PATH_MAX_BYTES || leaf > n)
 		return ALL_TERMS;
+	off &= CALL_BYTES - 1;
 	if (s->r.keys & CALL_KEY_PREFIX) {
+		u64 changed = fill_key(s, s->prefix.path, PATH_KEY_BYTES, off, n);
+		if (!changed && n <= PATH_KEY_BYTES && n == s->judged_bytes)
+			return s->judged_terms;
 		s->prefix.bits = sizeof(s->prefix) * 8 - 32;
 		s->prefix.type = s->e.type;
-		u32 length = n < PATH_KEY_BYTES ? n : PATH_KEY_BYTES;
-		__builtin_memset(s->prefix.path, 0, sizeof(s->prefix.path));
-		bpf_probe_read_kernel(s->prefix.path, length, s->data + (off & (CALL_BYTES - 1)));
 		u32 *found = bpf_map_lookup_elem(&path_prefixes, &s->prefix);
 		if (found)
 			terms = *found;
 	}
 	if (s->r.keys & CALL_KEY_NAME)
-		terms |= name_terms(off, n);
+		terms |= name_terms(off + leaf, n - leaf);
+	s->judged_bytes = n;
+	s->judged_terms = terms;
 	return terms;
 }
 
@@ -111,12 +129,10 @@ __noinline u32 text_terms(u32 off, u32 n)
 {
 	struct call_scratch *s = scratch();
 
-	if (!s || n < 2 || n > CLEAN_BYTES)
+	if (!s || n < 2 || n > CLEAN_BYTES || s->data[off & (CALL_BYTES - 1)] != '/')
 		return ALL_TERMS;
-	bpf_probe_read_kernel(s->head, sizeof(s->head), s->data + (off & (CALL_BYTES - 1)));
-	if (s->head[0] != '/' || is_unclean(n))
-		return ALL_TERMS;
-	return path_terms(off, n - 1);
+	u32 leaf = clean_leaf(off, n);
+	return leaf ? path_terms(off, n - 1, leaf) : ALL_TERMS;
 }
 
 static __always_inline u32 open_terms(struct call_scratch *s, u32 flags, u32 mode)

@@ -120,14 +120,15 @@ __noinline int add_dir(u32 text)
 		return 0;
 	s32 fd = source == FROM_CWD ? AT_FDCWD : (s32)call_arg(s, source);
 	if (fd == AT_FDCWD) {
-		s->walk.dentry = BPF_CORE_READ(task, fs, pwd.dentry);
-		s->walk.mnt = BPF_CORE_READ(task, fs, pwd.mnt);
+		struct fs_struct *fs = FOLLOW(task, fs);
+		s->walk.dentry = FOLLOW(fs, pwd.dentry);
+		s->walk.mnt = FOLLOW(fs, pwd.mnt);
 	} else {
 		struct file *file = fd_to_file(fd);
 		if (!file)
 			return 0;
-		s->walk.dentry = BPF_CORE_READ(file, f_path.dentry);
-		s->walk.mnt = BPF_CORE_READ(file, f_path.mnt);
+		s->walk.dentry = FOLLOW(file, f_path.dentry);
+		s->walk.mnt = FOLLOW(file, f_path.mnt);
 	}
 	return add_path(SECTION_DIR0 + text, CALL_DIR_CUT0 << text);
 }
@@ -261,13 +262,13 @@ static __always_inline void add_ends(struct call_event *e, struct sock *sk)
 		e->flags |= CALL_SERVER;
 }
 
-__noinline int add_socket(u64 address)
+__noinline int add_socket(void)
 {
 	struct call_scratch *s = scratch();
-	struct sock *sk = (void *)address;
 
 	if (!s)
 		return 0;
+	struct sock *sk = (void *)s->sock;
 	struct call_event *e = &s->e;
 	e->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	e->sock_state = BPF_CORE_READ(sk, __sk_common.skc_state);
@@ -289,12 +290,13 @@ __noinline int add_inode(void)
 		return 0;
 	struct call_event *e = &s->e;
 	struct file *file = (void *)s->file;
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	e->inode = BPF_CORE_READ(inode, i_ino);
-	e->device = BPF_CORE_READ(inode, i_sb, s_dev);
-	e->super_magic = BPF_CORE_READ(inode, i_sb, s_magic);
-	e->file_flags = BPF_CORE_READ(file, f_flags);
-	u32 layer = overlay_layer(inode);
+	struct inode *inode = FOLLOW(file, f_inode);
+	struct super_block *super = FOLLOW(inode, i_sb);
+	e->inode = FOLLOW(inode, i_ino);
+	e->device = FOLLOW(super, s_dev);
+	e->super_magic = FOLLOW(super, s_magic);
+	e->file_flags = FOLLOW(file, f_flags);
+	u32 layer = e->super_magic == OVERLAYFS_SUPER_MAGIC ? overlay_layer(inode) : 0;
 	e->flags |= layer == TASK_EXE_UPPER ? CALL_FD_UPPER : layer ? CALL_FD_LOWER : 0;
 	return 0;
 }
@@ -317,19 +319,19 @@ __noinline u32 add_descriptor(void)
 	}
 	if (!file)
 		return ALL_TERMS;
-	struct inode *inode = BPF_CORE_READ(file, f_inode);
-	e->mode = BPF_CORE_READ(inode, i_mode);
+	struct inode *inode = FOLLOW(file, f_inode);
+	e->mode = FOLLOW(inode, i_mode);
 	if ((e->mode & S_IFMT) == S_IFSOCK) {
-		struct sock *sk = file_to_sock(file);
-		if (sk)
-			add_socket(ADDR(sk));
+		s->sock = ADDR(file_to_sock(file));
+		if (s->sock)
+			add_socket();
 		return family_terms(s, e->family);
 	}
-	if (BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
+	if (FOLLOW(file, f_mode) & FMODE_CREATED)
 		e->flags |= CALL_CREATED;
 	s->file = ADDR(file);
-	s->walk.dentry = BPF_CORE_READ(file, f_path.dentry);
-	s->walk.mnt = BPF_CORE_READ(file, f_path.mnt);
+	s->walk.dentry = FOLLOW(file, f_path.dentry);
+	s->walk.mnt = FOLLOW(file, f_path.mnt);
 	return family_terms(s, 0);
 }
 
@@ -357,7 +359,7 @@ static __always_inline u32 terms_of_paths(struct call_scratch *s, u32 file_at, b
 	if (s->r.text1 >= 0)
 		found |= text_terms(s->e.lengths[SECTION_TEXT0], s->e.lengths[SECTION_TEXT1]);
 	if (file)
-		found |= s->e.flags & CALL_FILE_CUT ? ALL_TERMS : path_terms(file_at, s->e.lengths[SECTION_FILE]);
+		found |= s->e.flags & CALL_FILE_CUT ? ALL_TERMS : path_terms(file_at, s->e.lengths[SECTION_FILE], s->e.lengths[SECTION_FILE] - (u32)s->walk.leaf);
 	if (s->r.text0 < 0 && s->r.text1 < 0 && !file)
 		found = ALL_TERMS;
 	return found;
@@ -397,22 +399,28 @@ __noinline u32 gather(u32 terms)
 
 static __always_inline void fill_caller(struct call_event *e, struct task_struct *task)
 {
-	const struct cred *cred = BPF_CORE_READ(task, cred);
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct cred *cred = (struct cred *)FOLLOW(task, cred);
+	struct pid *pid = FOLLOW(task, thread_pid);
+	struct signal_struct *signal = FOLLOW(task, signal);
 
-	e->euid = BPF_CORE_READ(cred, euid.val);
-	e->egid = BPF_CORE_READ(cred, egid.val);
+	e->euid = FOLLOW(cred, euid.val);
+	e->egid = FOLLOW(cred, egid.val);
 	e->cap_permitted = read_caps(cred, cap_permitted);
 	e->cap_effective = read_caps(cred, cap_effective);
 	e->cap_inheritable = read_caps(cred, cap_inheritable);
 	e->login_uid = INVALID_ID;
 	if (bpf_core_field_exists(task->loginuid)) /* CONFIG_AUDIT */
-		e->login_uid = BPF_CORE_READ(task, loginuid.val);
+		e->login_uid = FOLLOW(task, loginuid.val);
 	e->tty = read_tty(signal);
-	e->vtid = read_virtual_id(pid, BPF_CORE_READ(pid, level));
-	e->ppid = BPF_CORE_READ(task, real_parent, tgid);
-	bpf_probe_read_kernel(e->comm, sizeof(e->comm), &task->comm);
+	e->vtid = read_virtual_id(pid, FOLLOW(pid, level));
+	e->ppid = FOLLOW(FOLLOW(task, real_parent), tgid);
+	if (has_rdonly_cast()) {
+		u64 *comm = (u64 *)e->comm;
+		comm[0] = read_word(task->comm);
+		comm[1] = read_word(task->comm + 8);
+	} else {
+		bpf_probe_read_kernel(e->comm, sizeof(e->comm), &task->comm);
+	}
 }
 
 static __always_inline void send_call(struct call_scratch *s)

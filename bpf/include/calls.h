@@ -46,10 +46,12 @@ struct call_scratch {
 	u64 strings[2]; /* the kernel's copies of the texts, where it keeps some: see ring.bpf.c */
 	u64 hashes[2];  /* of the texts as they are now */
 	u64 file;       /* address of the descriptor's file, if it is known without the descriptor */
+	u64 sock;       /* address of the descriptor's socket */
 	u64 request;    /* address of the request of io_uring */
 	struct path_prefix prefix;
 	struct path_name name;
-	char tail[NAME_KEY_BYTES + 8]; /* what is behind the last bytes of a path is 0 */
+	u32 judged_bytes, judged_terms; /* of the last path, whose head is in prefix */
+	u32 is_named, name_terms; /* of the name in its key */
 	char head[CLEAN_BYTES + 16];
 	struct call_event e;
 	char data[CALL_BYTES + PATH_MAX_BYTES + NAME_MAX_BYTES];
@@ -126,6 +128,8 @@ static __always_inline bool begin_call(struct call_scratch *s, u32 syscall)
 	s->strings[0] = s->strings[1] = 0;
 	s->hashes[0] = s->hashes[1] = 0;
 	s->file = 0;
+	s->judged_bytes = 0;
+	s->is_named = 0;
 	s->e.type = r->type;
 	s->e.fd = -1;
 	return true;

@@ -23,9 +23,9 @@ static __always_inline void *task_anchor(struct task_struct *task)
 static __always_inline u64 anchor_cgroup_id(void *anchor)
 {
 	struct cgroup_subsys_state *css = anchor;
-	struct cgroup *cgrp = cgroup_v1 ? BPF_CORE_READ(css, cgroup) : anchor;
+	struct cgroup *cgrp = cgroup_v1 ? FOLLOW(css, cgroup) : anchor;
 
-	return BPF_CORE_READ(cgrp, kn, id);
+	return FOLLOW(FOLLOW(cgrp, kn), id);
 }
 
 static __always_inline u64 task_cgroup_id(struct task_struct *task)
@@ -111,7 +111,7 @@ static __always_inline void fill_header(struct header *h, u16 kind, struct task_
 	u64 user = bpf_get_current_uid_gid();
 	h->boot = bpf_ktime_get_boot_ns();
 	h->cgroup_id = task_cgroup_id(task);
-	h->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	h->start = FOLLOW(FOLLOW(task, group_leader), start_boottime);
 	h->pid = id >> 32;
 	h->tid = (u32)id;
 	h->uid = (u32)user;

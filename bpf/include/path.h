@@ -14,6 +14,7 @@ struct walk {
 	struct vfsmount *root_mnt;
 	struct dentry *top; /* of mnt */
 	u64 begin;  /* of the path in the buffer */
+	u64 leaf;   /* length of the last component */
 	u64 length; /* of the sections, for who puts an event together */
 };
 
@@ -29,6 +30,8 @@ struct {
 
 enum { PATH_ON, PATH_ROOT, PATH_END, PATH_CUT };
 
+#define NAME_WORDS 4 /* of a name that is read by words; a longer one is copied by a helper */
+
 /* The members of a dentry that a step needs: neighbours in every kernel, so one read gets them. */
 struct dentry_head {
 	struct dentry *parent;
@@ -40,6 +43,12 @@ static __always_inline void read_dentry(struct dentry_head *h, struct dentry *de
 {
 	u32 parent = bpf_core_field_offset(struct dentry, d_parent), name = bpf_core_field_offset(struct dentry, d_name.name);
 
+	if (has_rdonly_cast()) {
+		h->parent = typed(dentry)->d_parent;
+		h->length = typed(dentry)->d_name.len;
+		h->name = typed(dentry)->d_name.name;
+		return;
+	}
 	if (name - parent == __builtin_offsetof(struct dentry_head, name)) {
 		bpf_probe_read_kernel(h, sizeof(*h), (void *)dentry + parent);
 		return;
@@ -49,10 +58,29 @@ static __always_inline void read_dentry(struct dentry_head *h, struct dentry *de
 	h->name = BPF_CORE_READ(dentry, d_name.name);
 }
 
+/* Copies a dentry's name. Those of the kernel begin at a multiple of eight and are read by words there too, so that the last
+ * word is all there. */
+static __always_inline void copy_name(struct path_buffer *b, u64 begin, u32 length, const unsigned char *name)
+{
+	char *to = b->bytes + (begin & (PATH_MAX_BYTES - 1));
+
+	if (!has_rdonly_cast() || length > NAME_WORDS * 8) {
+		bpf_probe_read_kernel(to, length, name);
+		return;
+	}
+	for (u32 at = 0; at < NAME_WORDS * 8; at += 8) {
+		if (at >= length)
+			break;
+		u64 word = read_word(name + at), *there = (u64 *)(to + at);
+		u32 left = length - at;
+		*there = left < 8 ? low_bytes(word, left) | (*there & ~low_bytes(~0ull, left)) : word;
+	}
+}
+
 static __always_inline void enter_mount(struct walk *w, struct vfsmount *mnt)
 {
 	w->mnt = mnt;
-	w->top = BPF_CORE_READ(mnt, mnt_root);
+	w->top = FOLLOW(mnt, mnt_root);
 }
 
 /* One step up: over a mount point, or past one component, whose name goes before what is there. */
@@ -65,10 +93,10 @@ static __noinline int path_up(struct walk *w, struct path_buffer *b)
 		return PATH_ROOT;
 	if (dentry == w->top) {
 		struct mount *m = (void *)w->mnt - bpf_core_field_offset(struct mount, mnt);
-		struct mount *above = BPF_CORE_READ(m, mnt_parent);
+		struct mount *above = FOLLOW(m, mnt_parent);
 		if (above == m)
 			return PATH_ROOT; /* the top of the mount tree: outside of the task's root */
-		w->dentry = BPF_CORE_READ(m, mnt_mountpoint);
+		w->dentry = FOLLOW(m, mnt_mountpoint);
 		enter_mount(w, (void *)above + bpf_core_field_offset(struct mount, mnt));
 		return PATH_ON;
 	}
@@ -77,8 +105,10 @@ static __noinline int path_up(struct walk *w, struct path_buffer *b)
 	u64 begin = w->begin;
 	if (begin > PATH_MAX_BYTES || begin <= length)
 		return PATH_CUT;
+	if (begin == PATH_MAX_BYTES)
+		w->leaf = length;
 	begin -= length;
-	bpf_probe_read_kernel(b->bytes + (begin & (PATH_MAX_BYTES - 1)), length, h.name);
+	copy_name(b, begin, length, h.name);
 	w->dentry = h.parent;
 	if (w->dentry != dentry)
 		b->bytes[--begin & (PATH_MAX_BYTES - 1)] = '/';
@@ -92,9 +122,11 @@ static __always_inline u32 walk_path(struct walk *w, struct path_buffer *b, stru
 {
 	int step = PATH_CUT;
 
-	w->root_dentry = BPF_CORE_READ(task, fs, root.dentry);
-	w->root_mnt = BPF_CORE_READ(task, fs, root.mnt);
+	struct fs_struct *fs = FOLLOW(task, fs);
+	w->root_dentry = FOLLOW(fs, root.dentry);
+	w->root_mnt = FOLLOW(fs, root.mnt);
 	w->begin = PATH_MAX_BYTES;
+	w->leaf = 0;
 	enter_mount(w, w->mnt);
 	for (int i = 0; i < PATH_DEPTH; i++) {
 		step = path_up(w, b);

@@ -105,10 +105,10 @@ static __always_inline bool is_mptcp(struct sock *sk)
 
 static __always_inline struct sock *file_to_sock(struct file *file)
 {
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if ((FOLLOW(FOLLOW(file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	return socket ? BPF_CORE_READ(socket, sk) : NULL;
+	struct socket *socket = FOLLOW(file, private_data);
+	return socket ? FOLLOW(socket, sk) : NULL;
 }
 
 /* Walks the current task's own table, so dup, fork, SCM_RIGHTS and sockets older than the agent are all the same. */
@@ -128,6 +128,8 @@ static __always_inline struct file *fd_to_file(u32 fd)
 	}
 	if (fd >= limit)
 		return NULL;
+	if (has_rdonly_cast())
+		return (void *)read_word(files + fd);
 	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
 }

@@ -13,13 +13,10 @@ static __always_inline u32 read_id(struct pid *pid)
 /* The number of pid as the name space with this level sees it. */
 static __always_inline u32 read_virtual_id(struct pid *pid, u32 level)
 {
-	struct upid up = {};
 	if (!pid || level > 32)
 		return 0;
 	void *numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers);
-	bpf_probe_read_kernel(&up.nr, sizeof(up.nr),
-			      numbers + level * bpf_core_type_size(struct upid) + bpf_core_field_offset(struct upid, nr));
-	return up.nr;
+	return FOLLOW((struct upid *)(numbers + level * bpf_core_type_size(struct upid)), nr);
 }
 
 static __always_inline struct pid_namespace *read_pid_namespace(struct pid *pid, u32 level)
@@ -36,7 +33,7 @@ static __always_inline struct pid_namespace *read_pid_namespace(struct pid *pid,
 /* The device number of the controlling terminal, 0 for none. */
 static __always_inline u32 read_tty(struct signal_struct *signal)
 {
-	struct tty_struct *tty = BPF_CORE_READ(signal, tty);
+	struct tty_struct *tty = FOLLOW(signal, tty);
 
 	if (!tty)
 		return 0;
