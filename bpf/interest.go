@@ -248,7 +248,7 @@ func (p *callPlan) addPaths(t event.Type, set *event.PathSet, bit uint32) {
 	}
 	for _, name := range set.Names {
 		key := yaguraPathName{Type: uint16(t)}
-		copyChars(key.Name[:len(key.Name)-1], name) // a longer name than the key passes anyway
+		copyChars(key.Name[:], name[max(len(name)-len(key.Name), 0):]) // of a longer name than the key, its end
 		p.names[key] |= bit
 	}
 }

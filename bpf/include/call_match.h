@@ -86,9 +86,13 @@ __noinline u32 name_terms(u32 off, u32 n)
 	struct call_scratch *s = scratch();
 	u64 at = off;
 
+	if (n > NAME_KEY_BYTES) { /* of a longer name than the key its end, which no shorter one is: those have a NUL there */
+		at += n - NAME_KEY_BYTES;
+		n = NAME_KEY_BYTES;
+	}
 	barrier_var(at); /* the verifier wants to see the bound */
-	if (!s || n >= NAME_KEY_BYTES || at > CALL_BYTES + PATH_MAX_BYTES)
-		return ALL_TERMS; /* a longer name than the key */
+	if (!s || at > CALL_BYTES + PATH_MAX_BYTES)
+		return ALL_TERMS;
 	u64 changed = fill_key(s, s->name.name, NAME_KEY_BYTES, at, n);
 	if (!changed && s->is_named)
 		return s->name_terms;
