@@ -107,6 +107,7 @@ func (w *watch) loadRules(t *testing.T) *rules.Engine {
 func (w *watch) run(agent *bpf.Agent, engine *rules.Engine) {
 	table := host.NewTable(host.TableOptions{Procfs: "/proc", Cgroups: w.layout, Config: host.Default})
 	eval := engine.Evaluator()
+	below := lineage{self: uint32(os.Getpid()), cut: map[*event.Process]*event.Process{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -119,6 +120,7 @@ func (w *watch) run(agent *bpf.Agent, engine *rules.Engine) {
 				return
 			}
 			if a != nil {
+				ev.Process = below.of(ev.Process)
 				w.keep(a, ev)
 			}
 			eval.Eval(ev)
@@ -128,6 +130,27 @@ func (w *watch) run(agent *bpf.Agent, engine *rules.Engine) {
 		cancel()
 		return errors.Join(<-done, agent.Close())
 	}
+}
+
+// A lineage ends where we begin: who runs the tests, make perhaps, is no ancestor that an example names.
+type lineage struct {
+	self uint32
+	cut  map[*event.Process]*event.Process
+}
+
+// of returns a process with those of its ancestors that are below us.
+func (l *lineage) of(p *event.Process) *event.Process {
+	if p == nil || p.PID == l.self {
+		return nil
+	}
+	c := l.cut[p]
+	if c == nil {
+		copied := *p
+		copied.Parent = l.of(p.Parent)
+		c = &copied
+		l.cut[p] = c
+	}
+	return c
 }
 
 // actorOf is whose event this is: whoever has the control group.
