@@ -254,6 +254,7 @@ type Evaluator struct {
 	told   *Record // as people see it
 	can    *candidates
 	events uint64
+	last   int64 // time of the event before, Unix nanoseconds
 	shown  redactions
 }
 
@@ -269,12 +270,17 @@ const timedEvery = 64
 // Eval evaluates one event. It allocates nothing unless a rule matches.
 func (v *Evaluator) Eval(ev *event.Event) {
 	c := v.engine.loaded.Load()
+	before := v.last
+	v.last = ev.Time
 	if int(ev.Type) >= len(c.byType) {
 		return
 	}
 	d := c.byType[ev.Type]
 	if d == nil {
 		return
+	}
+	if before != 0 {
+		v.record.delta = max(ev.Time-before, 0)
 	}
 	if v.events++; v.events%timedEvery != 0 || v.engine.options.Spent == nil {
 		v.eval(c, d, ev)
@@ -303,6 +309,7 @@ func (v *Evaluator) hit(m *matcher, ev *event.Event) {
 	}
 	kept := v.shown.clone(ev)
 	v.told.Reset(kept)
+	v.told.delta = v.record.delta
 	h := &event.Hit{ID: fmt.Sprintf("%s-%d", v.engine.run, v.engine.hits.Add(1)), Rule: m.rule, Time: time.Unix(0, ev.Time), Event: kept}
 	h.Output = string(m.tell.output.Append(nil, v.told))
 	h.Fields = m.tell.output.AppendFields(h.Fields, v.told)

@@ -213,3 +213,27 @@ func BenchmarkEvalPack(b *testing.B) {
 		})
 	}
 }
+
+func TestDeltaIsToTheEventBefore(t *testing.T) {
+	t.Parallel()
+	v, got := engine(t, `
+- rule: slow
+  desc: nothing happened for a while
+  condition: evt.type = openat and evt.deltatime >= 1500000000
+  output: "after %evt.deltatime.s s and %evt.deltatime.ns ns"
+  priority: NOTICE
+`, nil)
+	at := func(text string, after time.Duration) {
+		ev := decode(t, text)
+		ev.Time += int64(after)
+		v.Eval(ev)
+	}
+	at(catReadsPasswd, 0)
+	at(catReadsPasswd, time.Second)
+	at(`{"type": "close"}`, 2*time.Second) // no rule asks for it, and it counts
+	at(catReadsPasswd, 3*time.Second)
+	at(catReadsPasswd, 5*time.Second+7)
+	if len(got.hits) != 1 || !strings.HasPrefix(got.hits[0].Output, "after 2 s and 7 ns") {
+		t.Errorf("hits %+v, want one after 2 s and 7 ns", got.hits)
+	}
+}

@@ -61,9 +61,9 @@ var callFields = []field{
 	absent("evt.latency.ns", "Nanoseconds of evt.latency below a second.", expr.RelativeTime, expr.Deprecated),
 	absent("evt.latency.quantized", "Logarithm of evt.latency.", expr.Uint64, expr.Deprecated|expr.PrintOnly),
 	absent("evt.latency.human", "evt.latency for people.", expr.String, expr.Deprecated),
-	absent("evt.deltatime", "Time since the event before.", expr.RelativeTime, 0),
-	absent("evt.deltatime.s", "Whole seconds of evt.deltatime.", expr.RelativeTime, 0),
-	absent("evt.deltatime.ns", "Nanoseconds of evt.deltatime below a second.", expr.RelativeTime, 0),
+	unsignedNumber("evt.deltatime", "Nanoseconds since the event before, of those delivered.", expr.RelativeTime, func(r *Record) (uint64, bool) { return uint64(r.delta), true }),
+	unsignedNumber("evt.deltatime.s", "Whole seconds of evt.deltatime.", expr.RelativeTime, func(r *Record) (uint64, bool) { return uint64(r.delta / 1e9), true }),
+	unsignedNumber("evt.deltatime.ns", "Nanoseconds of evt.deltatime below a second.", expr.RelativeTime, func(r *Record) (uint64, bool) { return uint64(r.delta % 1e9), true }),
 	{Name: "evt.outputtime", Doc: "Time of the event as the outputs are configured to write it.", Kind: expr.String, Flags: expr.PrintOnly, Text: func(r *Record, _ arg) (string, bool) {
 		return at(r).Local().Format("15:04:05.000000000"), true
 	}},

@@ -20,7 +20,7 @@ func TestFieldsOfEvents(t *testing.T) {
 			evt.is_async false
 			evt.dir <
 			evt.latency <NA>
-			evt.deltatime <NA>
+			evt.deltatime 0
 			evt.pluginname <NA>
 			evt.count 1
 			evt.count.exit 1

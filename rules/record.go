@@ -23,6 +23,7 @@ type Record struct {
 	*event.Event
 	names  Names
 	procfs string // empty where there is none, as in a replay
+	delta  int64  // nanoseconds since the event before, 0 for the first
 
 	path   [2]scratch // lexical paths of the call's texts
 	source scratch    // where a symbolic link leads, seen from the working directory
