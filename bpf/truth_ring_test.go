@@ -97,7 +97,11 @@ func (r *ring) do(e entry) (int32, error) {
 		return 0, nil
 	}
 	head := atomic.LoadUint32(r.word(r.offsets.cq.head))
-	if head == atomic.LoadUint32(r.word(r.offsets.cq.tail)) {
+	for tries := 0; head == atomic.LoadUint32(r.word(r.offsets.cq.tail)); tries++ { // a signal of Go's ends the wait early
+		if tries < 1000 {
+			_, _, _ = unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 1, 1, 0, 0)
+			continue
+		}
 		return 0, fmt.Errorf("operation %d has not completed", e.opcode)
 	}
 	at := r.offsets.cq.cqes + 16*(head&*r.word(r.offsets.cq.mask))
