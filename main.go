@@ -67,7 +67,7 @@ func main() {
 	app.Version(version.Print("yagura")).UsageWriter(os.Stdout).HelpFlag.Short('h')
 	p := &program{node: &exporter.Node{Agent: &bpf.Agent{}}, flags: exporter.AddFlags(app, address)}
 	p.selection = exporter.Flags(app, p.collectors())
-	exporter.Commands{Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
+	exporter.Commands{Check: func() error { return p.detector.Check(p.config.Rules) }, Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
 	promql.AddQueryCommand(app, "http://"+address)
 	rules.AddCommands(app, &p.config.Rules, p.action)
 	if _, err := app.Parse(os.Args[1:]); err != nil {

@@ -33,12 +33,17 @@ stderr '1 of 2 files cannot be loaded'
 stdout '"code": "LOAD_ERR_COMPILE_CONDITION"'
 stdout '"successful": false'
 
+! exec yagura check --config.file=config.yml
+stderr 'bad.yaml:3:34: error: unknown field "proc.nmae"'
+
 ! exec yagura rules check missing.yaml
 stdout 'LOAD_ERR_FILE_READ'
 
 exec yagura rules check
 stdout 'yagura/detect/00-common.yaml: Ok'
 
+-- config.yml --
+rules: {files: [bad.yaml]}
 -- good.yaml --
 - macro: unused
   condition: evt.type = open

@@ -12,13 +12,17 @@ import (
 // Commands are what the program does, by its first argument.
 type Commands struct {
 	Run, Doctor, Replay func(ctx context.Context) error
+	Check               func() error // of what the configuration names
 	Collectors          func() []Entry
 }
 
 // Add adds them to the command line; do wraps each.
 func (c Commands) Add(app *kingpin.Application, flags *CommandLine, do func(func(context.Context) error) kingpin.Action) {
 	app.Command("run", "Watch this machine and serve what is seen; the default.").Default().Action(do(c.Run))
-	app.Command("check", "Check the configuration file.").Action(do(func(context.Context) error {
+	app.Command("check", "Check the configuration file, and the rules that it names.").Action(do(func(context.Context) error {
+		if err := c.Check(); err != nil {
+			return err
+		}
 		_, err := fmt.Println(cmp.Or(flags.Config, "the defaults") + ": ok")
 		return err
 	}))

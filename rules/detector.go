@@ -61,9 +61,36 @@ func (d *Detector) Load(c Config, interest func(event.Interest) error) error {
 	if d.options.Off {
 		return nil
 	}
-	set, language, results, err := c.Load(d.hosts)
+	set, language, n, err := d.read(c)
 	if err != nil {
 		return err
+	}
+	if err := d.Compile(language, set, c); err != nil {
+		return fmt.Errorf("load the rules: %w", err)
+	}
+	debug.FreeOSMemory() // reading rules leaves twice what they need
+	d.options.Hits.Load(d.Rules())
+	d.options.Log.Info("rules are loaded", "rules", len(d.Rules()), "files", n, "event_types", len(d.Interest().Terms))
+	return interest(d.Interest())
+}
+
+// Check says what is wrong with the rules that a configuration names, as Load does, and changes nothing.
+func (d *Detector) Check(c Config) error {
+	if d.options.Off {
+		return nil
+	}
+	set, language, _, err := d.read(c)
+	if err != nil {
+		return err
+	}
+	return NewEngine(EngineOptions{}).Compile(language, set, c)
+}
+
+// read reads the rules, and says of how many files they are.
+func (d *Detector) read(c Config) (*Set, *expr.Language[Record], int, error) {
+	set, language, results, err := c.Load(d.hosts)
+	if err != nil {
+		return nil, nil, 0, err
 	}
 	var failed strings.Builder
 	for i := range results {
@@ -76,15 +103,9 @@ func (d *Detector) Load(c Config, interest func(event.Interest) error) error {
 		}
 	}
 	if failed.Len() > 0 {
-		return fmt.Errorf("load the rules:\n%s", strings.TrimRight(failed.String(), "\n"))
+		return nil, nil, 0, fmt.Errorf("load the rules:\n%s", strings.TrimRight(failed.String(), "\n"))
 	}
-	if err := d.Compile(language, set, c); err != nil {
-		return fmt.Errorf("load the rules: %w", err)
-	}
-	debug.FreeOSMemory() // reading rules leaves twice what they need
-	d.options.Hits.Load(d.Rules())
-	d.options.Log.Info("rules are loaded", "rules", len(d.Rules()), "files", len(results), "event_types", len(d.Interest().Terms))
-	return interest(d.Interest())
+	return set, language, len(results), nil
 }
 
 // Load reads all rules that a configuration names. Hosts may be nil, where no host's name is looked up.
