@@ -83,14 +83,14 @@ func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) erro
 	c := &compiled{byType: make([]*dispatch, len(event.Types)), first: config.Matching == "first"}
 	p := preparation{language: l, config: config, perType: make([]ofType, len(event.Types)), tests: map[string]func(*Record) bool{}}
 	var failed error
-	names := map[string]bool{}
+	limits := map[string]*limiter{}
 	for _, r := range set.Rules {
 		if !r.Enabled {
 			continue
 		}
-		names[r.Name] = true
+		limits[r.Name] = e.limiter(r.Name)
 		own := r.Rule // so that what it was read from can go
-		if err := p.add(r, &matcher{rule: &own, limit: e.limiter(r.Name, config.Rate)}); err != nil {
+		if err := p.add(r, &matcher{rule: &own, limit: limits[r.Name]}); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s:%d: rule %q: %w", r.File, r.Line, r.Name, err))
 		}
 		c.rules = append(c.rules, &own)
@@ -99,7 +99,7 @@ func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) erro
 		return err
 	}
 	c.interest = interestOf(set.Rules)
-	e.forgetLimits(names)
+	e.setLimits(limits, config.Rate)
 	e.loaded.Store(c)
 	return nil
 }
@@ -208,31 +208,27 @@ func newTeller(l *expr.Language[Record], r *Rule, config Config) (*teller, error
 	return t, nil
 }
 
-// forgetLimits drops those of rules that are loaded no more.
-func (e *Engine) forgetLimits(keep map[string]bool) {
+// setLimits makes these the limiters of the loaded rules. Those of others are forgotten.
+func (e *Engine) setLimits(limits map[string]*limiter, rate Rate) {
+	for _, l := range limits {
+		l.setRate(rate)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for name := range e.limits {
-		if !keep[name] {
-			delete(e.limits, name)
-		}
-	}
+	e.limits = limits
 }
 
 // Rules returns the rules that are evaluated, in their order.
 func (e *Engine) Rules() []*event.Rule { return e.loaded.Load().rules }
 
-// limiter returns the rule's, which outlives reloads.
-func (e *Engine) limiter(rule string, rate Rate) *limiter {
+// limiter returns the rule's, which outlives reloads; a new one for a rule that has none.
+func (e *Engine) limiter(rule string) *limiter {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.limits[rule]
-	if l == nil {
-		l = &limiter{}
-		e.limits[rule] = l
+	if l := e.limits[rule]; l != nil {
+		return l
 	}
-	l.setRate(rate)
-	return l
+	return &limiter{}
 }
 
 // Interest is what the loaded rules can match.

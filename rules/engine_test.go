@@ -237,3 +237,22 @@ func TestDeltaIsToTheEventBefore(t *testing.T) {
 		t.Errorf("hits %+v, want one after 2 s and 7 ns", got.hits)
 	}
 }
+
+func TestFailedCompileChangesNoRate(t *testing.T) {
+	t.Parallel()
+	v, got := engine(t, twoRules, nil)
+	set, language := loadPack(t, File{Name: "test.yaml", Text: []byte(twoRules)})
+	wider := Default
+	wider.Rate = Rate{PerSecond: 1, Burst: 500}
+	set.Rules[1].Output = "%no.such"
+	if err := v.engine.Compile(language, set, wider); err == nil {
+		t.Fatal("a rule whose output cannot be written compiles")
+	}
+	ev := decode(t, catReadsPasswd)
+	for range 100 {
+		v.Eval(ev)
+	}
+	if got.counts["first"] != 100 || len(got.hits) != 5 {
+		t.Errorf("%d counted and %d told, want 100 and the burst of 5 that was before", got.counts["first"], len(got.hits))
+	}
+}
