@@ -289,14 +289,8 @@ func NewReplay(config Config, tell func(h *event.Hit)) (*Evaluator, error) {
 	if err != nil {
 		return nil, err
 	}
-	var wrong strings.Builder
-	for i := range results {
-		if !results[i].Successful {
-			results[i].WriteText(&wrong, false)
-		}
-	}
-	if wrong.Len() > 0 {
-		return nil, errors.New(strings.TrimRight(wrong.String(), "\n"))
+	if err := failureOf(results); err != nil {
+		return nil, err
 	}
 	config.Rate = Rate{PerSecond: 1e6, Burst: 1e6}
 	e := NewEngine(EngineOptions{Tell: tell})

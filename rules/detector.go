@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/yagura-io/yagura/rules/event"
@@ -92,18 +91,13 @@ func (d *Detector) read(c Config) (*Set, *expr.Language[Record], int, error) {
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	var failed strings.Builder
-	for i := range results {
-		r := &results[i]
-		if !r.Successful {
-			r.WriteText(&failed, false)
-		}
+	for _, r := range results {
 		for _, w := range r.Warnings {
 			d.options.Log.Debug("rules: "+w.Message, "file", r.Name, "code", w.Code)
 		}
 	}
-	if failed.Len() > 0 {
-		return nil, nil, 0, fmt.Errorf("load the rules:\n%s", strings.TrimRight(failed.String(), "\n"))
+	if err := failureOf(results); err != nil {
+		return nil, nil, 0, fmt.Errorf("load the rules:\n%w", err)
 	}
 	return set, language, len(results), nil
 }

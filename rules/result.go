@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -202,6 +203,20 @@ func (r *Result) WriteText(w io.Writer, detail bool) {
 	for i := range r.Warnings {
 		r.Warnings[i].write(w, "warning")
 	}
+}
+
+// failureOf is an error with all that is wrong with files that could not be loaded; nil if all could.
+func failureOf(results []Result) error {
+	var b strings.Builder
+	for i := range results {
+		if !results[i].Successful {
+			results[i].WriteText(&b, false)
+		}
+	}
+	if b.Len() == 0 {
+		return nil
+	}
+	return errors.New(strings.TrimRight(b.String(), "\n"))
 }
 
 func counted(n int, what string) string {
