@@ -293,7 +293,8 @@ func wantsHit(filters map[string]string, h *event.Hit) bool {
 		case "rule":
 			ok = h.Rule.Name == want
 		case "priority":
-			ok = strings.EqualFold(want, h.Rule.Priority.String()) || moreUrgent(h.Rule.Priority, want)
+			least, err := event.PriorityNamed(want)
+			ok = err == nil && h.Rule.Priority <= least
 		case "tag":
 			ok = slices.Contains(h.Rule.Tags, want)
 		case "source":
@@ -306,15 +307,6 @@ func wantsHit(filters map[string]string, h *event.Hit) bool {
 		}
 	}
 	return true
-}
-
-func moreUrgent(p event.Priority, than string) bool {
-	for i := range event.Priorities {
-		if strings.EqualFold(event.Priority(i).String(), than) {
-			return int(p) < i
-		}
-	}
-	return false
 }
 
 func rowOf(h *event.Hit) hitRow {

@@ -33,9 +33,6 @@ const (
 
 var priorities = [...]string{"Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug"}
 
-// Priorities is how many there are.
-const Priorities = len(priorities)
-
 // String returns the name, as alerts and labels have it.
 func (p Priority) String() string {
 	if int(p) < len(priorities) {
