@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -169,21 +168,8 @@ func perCall(call func()) float64 {
 	return float64(best.Nanoseconds()) / batch
 }
 
-// timeGetppid measures in another process, since the agent leaves its own out.
-func timeGetppid(b *testing.B) float64 {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), "YAGURA_ACTOR=time-getppid")
-	cmd.Stdin = strings.NewReader("go\n")
-	out, err := cmd.Output()
-	if err != nil {
-		b.Fatal(err)
-	}
-	ns, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return ns
-}
+// timeGetppid is what one getppid takes.
+func timeGetppid(b *testing.B) float64 { return timeActor(b, "time-getppid") }
 
 // mountTracefs makes tracepoints of single calls available for as long as the benchmark runs.
 func mountTracefs(b *testing.B) {
