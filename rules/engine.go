@@ -98,7 +98,7 @@ func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) erro
 	if err := errors.Join(failed, p.dispatch(c)); err != nil {
 		return err
 	}
-	c.interest = interestOf(set.Rules)
+	c.interest = interestOf(set.Rules, config)
 	e.setLimits(limits, config.Rate)
 	e.loaded.Store(c)
 	return nil

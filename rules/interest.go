@@ -10,15 +10,16 @@ import (
 )
 
 // interestOf is what rules can match. It errs on one side only: an event that a rule could match is always in it.
-func interestOf(rules []*Rule) event.Interest {
+func interestOf(rules []*Rule, config Config) event.Interest {
 	i := event.Interest{Terms: map[event.Type][]event.Term{}, Entry: map[event.Type]bool{}}
 	for _, r := range rules {
 		if !r.Enabled {
 			continue
 		}
-		i.Env = i.Env || mentions(r, "proc.env", "proc.aenv", "evt.arg.env", "evt.arg[env", "evt.rawarg.env")
-		atEntry := mentions(r, "yagura.arg.unstable")
-		if mentions(r, "proc.cwd", "evt.arg.cwd") {
+		text := config.textOf(r)
+		i.Env = i.Env || mentions(text, "proc.env", "proc.aenv", "evt.arg.env", "evt.arg[env", "evt.rawarg.env")
+		atEntry := mentions(text, "yagura.arg.unstable")
+		if mentions(text, "proc.cwd", "evt.arg.cwd") {
 			for _, name := range []string{"chdir", "fchdir"} { // by which the process table knows it
 				t, _ := event.TypeNamed(name)
 				i.Terms[t] = simplify(append(i.Terms[t], event.Term{Results: event.Zero, Opens: event.AnyOpen, Families: event.AnyFamily}))
@@ -49,9 +50,18 @@ func interestOf(rules []*Rule) event.Interest {
 	return i
 }
 
-// mentions says whether a rule reads one of some fields, which are recorded only then.
-func mentions(r *Rule, fields ...string) bool {
-	text := r.Output + " " + expr.Print(r.Condition)
+// textOf is all of a rule that names fields: its condition, and what its hits show, with what the configuration adds.
+func (c Config) textOf(r *Rule) string {
+	extra, fields := c.extra(r)
+	text := expr.Print(r.Condition) + " " + r.Output + extra
+	for _, f := range fields {
+		text += " " + f.text
+	}
+	return text
+}
+
+// mentions says whether a text names one of some fields, which are recorded only then.
+func mentions(text string, fields ...string) bool {
 	return slices.ContainsFunc(fields, func(name string) bool { return strings.Contains(text, name) })
 }
 

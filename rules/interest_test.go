@@ -243,7 +243,7 @@ func TestFilterNeverKeepsWhatARuleMatches(t *testing.T) {
 	for _, r := range set.Rules {
 		r.Enabled = true
 	}
-	interest := interestOf(set.Rules)
+	interest := interestOf(set.Rules, Config{})
 	pool, examples := constantsOf(set.Rules), examplesOf(t, set.Rules)
 	tests := map[event.Type][]func(*Record) bool{}
 	called := map[event.Type][]string{}
@@ -366,12 +366,25 @@ func TestOnlyWhatRulesReadIsRecorded(t *testing.T) {
 		{"yagura.arg.unstable = true", "%proc.name", false, true, false},
 	} {
 		set, _ := loadPack(t, File{Name: "a.yaml", Text: fmt.Appendf(nil, rule, test.condition, test.output)})
-		i := interestOf(set.Rules)
+		i := interestOf(set.Rules, Config{})
 		open, _ := event.TypeNamed("openat")
 		connect, _ := event.TypeNamed("connect")
 		chdir, _ := event.TypeNamed("chdir")
 		if i.Env != test.env || i.Entry[open] != test.entry || i.Entry[connect] || i.Wants(chdir) != test.moves {
 			t.Errorf("%q and %q: environment %v, at entry %v, want %v and %v", test.condition, test.output, i.Env, i.Entry, test.env, test.entry)
 		}
+	}
+}
+
+func TestWhatTheConfigurationShowsIsRecorded(t *testing.T) {
+	t.Parallel()
+	set, _ := loadPack(t, File{Name: "a.yaml", Text: []byte("- rule: r\n  desc: d\n  condition: evt.type = openat\n  output: opened\n  priority: INFO\n")})
+	for _, a := range []AppendOutput{{ExtraOutput: "env=%proc.env"}, {ExtraFields: []any{"proc.env"}}, {ExtraFields: []any{map[string]any{"e": "%proc.env[PATH]"}}}} {
+		if i := interestOf(set.Rules, Config{AppendOutput: []AppendOutput{a}}); !i.Env {
+			t.Errorf("%+v: the environment is not recorded", a)
+		}
+	}
+	if interestOf(set.Rules, Config{}).Env {
+		t.Error("the environment is recorded though nothing shows it")
 	}
 }

@@ -125,7 +125,7 @@ const onlyExecutables = 0xf0f0
 func TestPackAsksForNoBusyCallWhole(t *testing.T) {
 	t.Parallel()
 	set, _ := loadPack(t)
-	interest := interestOf(set.Rules)
+	interest := interestOf(set.Rules, Config{})
 	for _, name := range []string{"read", "write", "close", "fstat", "newfstatat", "mmap", "futex", "epoll_wait", "recvfrom", "sendto", "readv", "writev", "recvmsg", "sendmsg", "stat", "lstat", "access", "fcntl", "lseek", "munmap", "brk", "nanosleep", "poll"} {
 		kind, ok := event.TypeNamed(name)
 		if !ok {
