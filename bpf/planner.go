@@ -27,6 +27,7 @@ type Want struct {
 	RunQueue       bool // how long threads wait for a processor; three hooks on every switch and wake-up
 	BlockIO        bool // requests to block devices
 	PacketDrops    bool // packets thrown away, by reason
+	Requests       bool // requests and responses of the protocols of layer 7
 }
 
 // A hook is one program and when it is wanted. Programs are written so that each is useful alone.
@@ -44,7 +45,7 @@ type plan struct {
 }
 
 func (p *plan) workloads() bool {
-	return p.Workloads || p.Processes || p.calls.any || p.Syscalls || p.TCP || p.RunQueue || p.BlockIO
+	return p.Workloads || p.Processes || p.calls.any || p.Syscalls || p.TCP || p.RunQueue || p.BlockIO || p.Requests
 }
 
 // bytesAtExit: a kernel without the socket tracepoints counts bytes from the results of system calls.
@@ -56,16 +57,19 @@ func (p *plan) bytesAtExit() bool {
 // tracepoint of its own is cheaper (see BenchmarkHookOfOneCall), where tracefs gives one. For what rules ask for it is
 // always the dispatcher: rules want some dozens of calls, each with a tracepoint that costs every other call too.
 func (p *plan) dispatcher() bool {
-	return p.Syscalls || p.SyscallLatency || p.reportsCalls() || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
+	return p.Syscalls || p.SyscallLatency || p.reportsCalls() || p.sees("l7_exit") || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
 }
 
 // reportsCalls: rules ask for system calls, and this kernel lets us look at them.
 func (p *plan) reportsCalls() bool { return p.calls.any && !p.refused["call_exit"] }
 
-// duties are what the dispatcher does besides.
-type duties struct{ syscalls, tcp, bytes bool }
+// sees: requests are asked for, and this kernel lets us look at them.
+func (p *plan) sees(program string) bool { return p.Requests && !p.refused[program] }
 
-func (p *plan) duties() duties { return duties{p.Syscalls, p.TCP, p.bytesAtExit()} }
+// duties are what the dispatcher does besides.
+type duties struct{ syscalls, tcp, bytes, requests bool }
+
+func (p *plan) duties() duties { return duties{p.Syscalls, p.TCP, p.bytesAtExit(), p.sees("l7_exit")} }
 
 // dispatchers are the programs whose duties are fixed when they are loaded.
 var dispatchers = []string{"sys_exit", "sys_exit_timed"}
@@ -78,8 +82,8 @@ var hooks = []hook{
 	{"process_fork", tracing, func(p *plan) bool { return p.Processes }},
 	{"process_exec", tracing, func(p *plan) bool { return p.Processes }},
 	{"process_exit", tracing, func(p *plan) bool { return p.Processes }},
-	{"tcp_state", tracing, func(p *plan) bool { return p.TCP }},
-	{"tcp_destroyed", tracing, func(p *plan) bool { return p.TCP }},
+	{"tcp_state", tracing, func(p *plan) bool { return p.TCP || p.Requests }},
+	{"tcp_destroyed", tracing, func(p *plan) bool { return p.TCP || p.Requests }},
 	{"tcp_retransmit", tracing, func(p *plan) bool { return p.TCP }},
 	{"tcp_reset_sent", tracing, func(p *plan) bool { return p.TCP }},
 	{"tcp_reset_received", tracing, func(p *plan) bool { return p.TCP }},
@@ -92,7 +96,13 @@ var hooks = []hook{
 	{"block_issued", tracing, func(p *plan) bool { return p.BlockIO }},
 	{"block_completed", tracing, func(p *plan) bool { return p.BlockIO && !p.refused["block_issued"] }},
 	{"packet_dropped", tracing, func(p *plan) bool { return p.PacketDrops }},
-	{"call_exit", tailCalled, func(p *plan) bool { return p.calls.any }},
+	{"call_exit", behindDispatcher(0), func(p *plan) bool { return p.calls.any }},
+	{"l7_state", tracing, func(p *plan) bool { return p.Requests }},
+	{"l7_closed", tracing, func(p *plan) bool { return p.Requests }},
+	{"l7_sql", behindDispatcher(2), func(p *plan) bool { return p.Requests }},
+	{"l7_binary", behindDispatcher(3), func(p *plan) bool { return p.Requests }},
+	{"l7_http2", behindDispatcher(4), func(p *plan) bool { return p.Requests }},
+	{"l7_exit", behindDispatcher(1), func(p *plan) bool { return p.Requests }},
 	{"connect_exit", tracepoint("syscalls", "sys_exit_connect"), func(p *plan) bool { return p.TCP && !p.dispatcher() }},
 	{"call_enter", tracing, func(p *plan) bool { return p.calls.entry && !p.refused["call_exit"] }},
 	{"io_uring_submit", tracing, func(p *plan) bool { return p.calls.ring }},
@@ -114,16 +124,18 @@ func tracepoint(group, name string) func(*Agent, *ebpf.Program) (io.Closer, erro
 	return func(_ *Agent, p *ebpf.Program) (io.Closer, error) { return link.Tracepoint(group, name, p, nil) }
 }
 
-// tailCalled hangs a program behind the dispatcher, which calls it where a recipe says so.
-func tailCalled(a *Agent, p *ebpf.Program) (io.Closer, error) {
-	m := a.maps["call_programs"]
-	if m == nil {
-		return nil, fmt.Errorf("map call_programs: %w", a.missing["call_programs"])
+// behindDispatcher hangs a program behind the dispatcher, which calls it by its place in call_programs.
+func behindDispatcher(place uint32) func(*Agent, *ebpf.Program) (io.Closer, error) {
+	return func(a *Agent, p *ebpf.Program) (io.Closer, error) {
+		m := a.maps["call_programs"]
+		if m == nil {
+			return nil, fmt.Errorf("map call_programs: %w", a.missing["call_programs"])
+		}
+		if err := m.Put(place, p); err != nil {
+			return nil, fmt.Errorf("hang it behind sys_exit: %w", err)
+		}
+		return closer(func() error { return m.Delete(place) }), nil
 	}
-	if err := m.Put(uint32(0), p); err != nil {
-		return nil, fmt.Errorf("hang it behind sys_exit: %w", err)
-	}
-	return closer(func() error { return m.Delete(uint32(0)) }), nil
 }
 
 type closer func() error
@@ -174,6 +186,7 @@ type Agent struct {
 	events      events
 	cpus        int
 	queues      *link.Iter // walks the accept queues; made when they are first asked for
+	connections *link.Iter // walks the connections; likewise
 	reasons     []string   // names of packet_drops' elements
 }
 
@@ -250,6 +263,9 @@ func (a *Agent) replan(w Want) {
 	if w.TCP {
 		probes = append(probes, a.prepareQueues())
 	}
+	if w.Requests {
+		probes = append(probes, a.prepareConnections())
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.probes = probes
@@ -271,6 +287,7 @@ func (a *Agent) decide(p *plan, h hook) Probe {
 	a.variables["count_syscalls"] = p.Syscalls
 	a.variables["watch_connect"] = p.TCP
 	a.variables["socket_bytes"] = p.bytesAtExit()
+	a.variables["watch_requests"] = p.sees("l7_exit")
 	err := a.attachOne(h)
 	if old != nil && err == nil { // the one that does more, or less, runs: no call is missed
 		err = errors.Join(old.Close(), program.Close())

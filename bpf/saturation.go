@@ -103,7 +103,7 @@ func (a *Agent) prepareQueues() Probe {
 	if a.queues != nil {
 		return p
 	}
-	it, err := a.queueIterator()
+	it, err := a.mapIterator("accept_queues", "listen_sockets")
 	if err != nil {
 		p.Attached, p.Reason = false, shortReason(err)
 		a.log.Warn("accept queues are not looked at", "reason", p.Reason)
@@ -113,12 +113,13 @@ func (a *Agent) prepareQueues() Probe {
 	return p
 }
 
-func (a *Agent) queueIterator() (*link.Iter, error) {
-	m := a.maps["listen_sockets"]
+// mapIterator makes an iterator of a program of its own over a map.
+func (a *Agent) mapIterator(name, over string) (*link.Iter, error) {
+	m := a.maps[over]
 	if m == nil {
-		return nil, a.missing["listen_sockets"]
+		return nil, a.missing[over]
 	}
-	program, err := a.loadProgram("accept_queues")
+	program, err := a.loadProgram(name)
 	if err != nil {
 		return nil, err
 	}

@@ -238,6 +238,7 @@ func (a *Agent) empty(slot uint32) error {
 	err = errors.Join(err, deleteOf(a.maps["fatal_signals"], func(k *yaguraSignalKey) bool { return k.Slot == slot }))
 	err = errors.Join(err, deleteOf(a.maps["block_io"], func(k *yaguraBlockKey) bool { return k.Slot == slot }))
 	err = errors.Join(err, deleteOf(a.maps["accept_overflows"], func(k *yaguraAcceptKey) bool { return k.Slot == slot }))
+	err = errors.Join(err, a.forgetRequests(slot))
 	err = errors.Join(err, deleteOf(a.maps["syscall_errors"], func(k *yaguraErrorKey) bool { return k.Slot == slot }))
 	return errors.Join(err, deleteOf(a.maps["syscall_latency"], func(k *yaguraLatencyKey) bool { return k.Slot == slot }))
 }

@@ -5,6 +5,7 @@
 #include "include/helpers.h"
 #include "include/socket.h"
 #include "include/calls.h"
+#include "include/l7_state.h"
 
 /* When the thread's call began, where latencies were asked for. */
 struct {
@@ -55,7 +56,56 @@ static __always_inline void count_syscall(struct task_struct *current, u32 sysca
 		count_error(slot, syscall, -ret);
 }
 
-/* Ends with a tail call where a rule may match. */
+/* What moves bytes through sockets. */
+const volatile u8 l7_kinds[SYSCALL_SLOTS] = {
+	[SYS_READ] = L7_RECEIVES, [SYS_READV] = L7_RECEIVES_VECTOR, [SYS_RECVFROM] = L7_RECEIVES, [SYS_RECVMSG] = L7_RECEIVES_MESSAGE,
+	[SYS_WRITE] = L7_SENDS, [SYS_WRITEV] = L7_SENDS_VECTOR, [SYS_SENDTO] = L7_SENDS, [SYS_SENDMSG] = L7_SENDS_MESSAGE,
+	[SYS_SENDFILE] = L7_SENDS_FILE, [SYS_SPLICE] = L7_SPLICES,
+};
+
+/* Looks once more at what was moved, without taking it, or at what is no data. */
+static __always_inline bool l7_only_looks(struct pt_regs *regs, u32 syscall)
+{
+	u64 flags = syscall == SYS_RECVFROM ? regs_arg3(regs) : syscall == SYS_RECVMSG ? regs_arg2(regs) : 0;
+
+	return flags & (MSG_PEEK | MSG_ERRQUEUE);
+}
+
+/* Hands a call that has moved bytes of a connection to layer 7; returns where it has not. */
+static __always_inline void hand_to_l7(void *ctx, struct task_struct *current, struct pt_regs *regs, long ret, u32 syscall)
+{
+	barrier_var(syscall);
+	if (syscall >= SYSCALL_SLOTS)
+		return;
+	u32 kind = l7_kinds[syscall];
+	if (!kind || is_compat(current) || l7_only_looks(regs, syscall))
+		return;
+	struct sock *sk = NULL;
+	if (kind != L7_SPLICES) {
+		sk = fd_to_sock(regs_arg0(regs));
+	} else {
+		sk = fd_to_sock(regs_arg2(regs));
+		kind = sk ? L7_SENDS_FILE : L7_RECEIVES_FILE;
+		if (!sk)
+			sk = fd_to_sock(regs_arg0(regs));
+	}
+	if (!sk || !is_inet(sk))
+		return;
+	u16 protocol = FOLLOW(sk, sk_protocol);
+	struct l7_scratch *s = l7_scratch_of(L7_OF_CALLS);
+	if (!s)
+		return;
+	s->run.key = ADDR(sk);
+	s->run.syscall = syscall;
+	s->run.kind = kind;
+	s->run.result = ret;
+	if (protocol == IPPROTO_TCP || protocol == (u16)IPPROTO_MPTCP)
+		bpf_tail_call(ctx, &call_programs, CALL_L7);
+	else if (protocol == IPPROTO_UDP && ret)
+		bpf_tail_call(ctx, &call_programs, CALL_L7_DNS);
+}
+
+/* Ends with a tail call where a rule may match, or a connection has moved bytes. */
 static __always_inline void dispatch(void *ctx, struct task_struct *current, struct pt_regs *regs, long ret, u32 syscall)
 {
 	if (count_syscalls)
@@ -64,8 +114,10 @@ static __always_inline void dispatch(void *ctx, struct task_struct *current, str
 		connect_returned(regs_arg0(regs), ret);
 	if (ret > 0)
 		count_socket_bytes(syscall, regs, ret);
+	if (watch_requests && ret >= 0)
+		hand_to_l7(ctx, current, regs, ret, syscall); /* which hands it on to rules */
 	if (is_call_wanted(syscall, ret))
-		bpf_tail_call(ctx, &call_programs, 0);
+		bpf_tail_call(ctx, &call_programs, CALL_EXIT);
 }
 
 SEC("tp_btf/sys_exit")

@@ -13,6 +13,7 @@ static __always_inline void connect_started(struct sock *sk)
 	if (old && old->state == ATTEMPT_UNDECIDED)
 		count_connect(owner_slot(&old->owner), CONNECT_ABORTED);
 	struct attempt a = {.ns = bpf_ktime_get_ns(), .state = ATTEMPT_RUNNING, .owner = owner_of_slot(current_slot())};
+	a.owner.role = OWNER_CONNECTED;
 	if (bpf_map_update_elem(&connect_attempts, &key, &a, BPF_ANY))
 		count_loss(attempts);
 	bpf_map_update_elem(&owners, &key, &a.owner, BPF_ANY);
@@ -45,15 +46,6 @@ static __always_inline void connect_ended(struct sock *sk, struct attempt *a)
 	} else {
 		a->state = ATTEMPT_UNDECIDED;
 	}
-}
-
-static __always_inline struct listen_key listen_key_of(struct sock *sk)
-{
-	struct listen_key k = {
-		.ns_net = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
-		.port = BPF_CORE_READ(sk, __sk_common.skc_num),
-	};
-	return k;
 }
 
 /* The TCP socket whose queue fills: MPTCP, which every Go server uses by default, keeps one inside. */
@@ -161,6 +153,7 @@ static __always_inline void accepted(struct sock *sk)
 		increment(c->accepts);
 	if (o) {
 		struct owner copy = *o;
+		copy.role = OWNER_ACCEPTED;
 		bpf_map_update_elem(&owners, &key, &copy, BPF_ANY);
 	}
 }

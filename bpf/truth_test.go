@@ -151,7 +151,7 @@ func stopAll(t testing.TB) {
 func newAgent(t testing.TB, want Want) *watched {
 	t.Helper()
 	h, mount := hierarchyHere(t)
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: debugLevel()}))
 	a, err := Load(Options{Hierarchy: h, Config: Default, Log: log})
 	if err != nil {
 		t.Fatal(err)
@@ -384,4 +384,12 @@ func equal(t testing.TB, what string, got, want uint64) {
 	if got != want {
 		t.Errorf("%s = %d, want %d", what, got, want)
 	}
+}
+
+// debugLevel shows why the verifier refuses a program, with YAGURA_DEBUG.
+func debugLevel() slog.Level {
+	if os.Getenv("YAGURA_DEBUG") != "" {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
 }

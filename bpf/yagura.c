@@ -7,6 +7,7 @@
 #include "syscalls.bpf.c"
 #include "calls.bpf.c"
 #include "ring.bpf.c"
+#include "l7.bpf.c"
 #include "tcp.bpf.c"
 #include "sched.bpf.c"
 #include "block.bpf.c"
@@ -23,3 +24,11 @@ const struct exit_event *exit_event_type __attribute__((unused));
 const struct call_event *call_event_type __attribute__((unused));
 const struct cgroup_event *cgroup_event_type __attribute__((unused));
 const struct accept_queue *accept_queue_type __attribute__((unused));
+const struct l7_sample *l7_sample_type __attribute__((unused));
+const struct l7_connection *l7_connection_type __attribute__((unused));
+const struct l7_options *l7_options_type __attribute__((unused));
+const struct l7_totals *l7_totals_type __attribute__((unused));
+const struct l7_name *l7_name_type __attribute__((unused));
+const struct l7_key *l7_key_type __attribute__((unused));
+const struct l7_edge *l7_edge_type __attribute__((unused));
+const struct l7_edge_totals *l7_edge_totals_type __attribute__((unused));

@@ -175,6 +175,106 @@ type yaguraHeader struct {
 	Reserved uint32
 }
 
+type yaguraL7Connection struct {
+	_          structs.HostLayout
+	Edge       yaguraL7Edge
+	Totals     yaguraL7EdgeTotals
+	Born       uint64
+	Pid        uint32
+	NsNet      uint32
+	LocalPort  uint16
+	RemotePort uint16
+	Local      [16]uint8
+	Tls        uint8
+	Joined     uint8
+	Reserved   [2]uint8
+}
+
+type yaguraL7Edge struct {
+	_        structs.HostLayout
+	Slot     uint32
+	PeerSlot uint32
+	Address  [16]uint8
+	Port     uint16
+	Family   uint16
+	Protocol uint8
+	Role     uint8
+	Reserved [2]uint8
+}
+
+type yaguraL7EdgeTotals struct {
+	_           structs.HostLayout
+	Connections uint64
+	Requests    uint64
+	Failures    uint64
+	Sent        uint64
+	Received    uint64
+}
+
+type yaguraL7Key struct {
+	_        structs.HostLayout
+	Slot     uint32
+	Name     uint32
+	Status   uint16
+	Protocol uint8
+	Role     uint8
+	Method   uint8
+	End      uint8
+	Reserved [2]uint8
+}
+
+type yaguraL7Name struct {
+	_        structs.HostLayout
+	Slot     uint32
+	Name     uint32
+	Protocol uint8
+	Role     uint8
+	Reserved [6]uint8
+}
+
+type yaguraL7Options struct {
+	_        structs.HostLayout
+	SlowNs   uint64
+	Bounds   [10]uint64
+	Names    [15]uint32
+	Samples  uint32
+	Every    uint32
+	DnsNames uint32
+}
+
+type yaguraL7Sample struct {
+	_          structs.HostLayout
+	Boot       uint64
+	Duration   uint64
+	Slot       uint32
+	Generation uint32
+	Pid        uint32
+	Name       uint32
+	Status     uint16
+	Kind       uint16
+	Family     uint16
+	LocalPort  uint16
+	RemotePort uint16
+	TextLength uint16
+	Protocol   uint8
+	Role       uint8
+	Method     uint8
+	End        uint8
+	Traced     uint8
+	Reserved   [7]uint8
+	Local      [16]uint8
+	Remote     [16]uint8
+	Trace      [32]int8
+	Text       [64]int8
+}
+
+type yaguraL7Totals struct {
+	_       structs.HostLayout
+	SumNs   uint64
+	Classic [11]uint64
+	Native  [218]uint64
+}
+
 type yaguraLastExit struct {
 	_      structs.HostLayout
 	Boot   uint64
@@ -315,6 +415,16 @@ const (
 	yaguraMapExitsTold            = "exits_told"
 	yaguraMapFatalSignals         = "fatal_signals"
 	yaguraMapFreeSlots            = "free_slots"
+	yaguraMapL7Conns              = "l7_conns"
+	yaguraMapL7EdgeSums           = "l7_edge_sums"
+	yaguraMapL7Names              = "l7_names"
+	yaguraMapL7Nothing            = "l7_nothing"
+	yaguraMapL7Peers              = "l7_peers"
+	yaguraMapL7Samples            = "l7_samples"
+	yaguraMapL7Scratches          = "l7_scratches"
+	yaguraMapL7Streams            = "l7_streams"
+	yaguraMapL7Sums               = "l7_sums"
+	yaguraMapL7UnmatchedCounts    = "l7_unmatched_counts"
 	yaguraMapLastExits            = "last_exits"
 	yaguraMapLastSeen             = "last_seen"
 	yaguraMapListenSockets        = "listen_sockets"
@@ -351,6 +461,13 @@ const (
 	yaguraProgIoUringComplete     = "io_uring_complete"
 	yaguraProgIoUringSubmit       = "io_uring_submit"
 	yaguraProgIoUringSubmitOld    = "io_uring_submit_old"
+	yaguraProgL7Binary            = "l7_binary"
+	yaguraProgL7Closed            = "l7_closed"
+	yaguraProgL7Connections       = "l7_connections"
+	yaguraProgL7Exit              = "l7_exit"
+	yaguraProgL7Http2             = "l7_http2"
+	yaguraProgL7Sql               = "l7_sql"
+	yaguraProgL7State             = "l7_state"
 	yaguraProgPacketDropped       = "packet_dropped"
 	yaguraProgProcessExec         = "process_exec"
 	yaguraProgProcessExit         = "process_exit"
@@ -387,6 +504,16 @@ const (
 	yaguraVarForkEventType        = "fork_event_type"
 	yaguraVarGroupsMade           = "groups_made"
 	yaguraVarHeaderType           = "header_type"
+	yaguraVarL7ConnectionType     = "l7_connection_type"
+	yaguraVarL7EdgeTotalsType     = "l7_edge_totals_type"
+	yaguraVarL7EdgeType           = "l7_edge_type"
+	yaguraVarL7KeyType            = "l7_key_type"
+	yaguraVarL7Kinds              = "l7_kinds"
+	yaguraVarL7NameType           = "l7_name_type"
+	yaguraVarL7OptionsType        = "l7_options_type"
+	yaguraVarL7SampleType         = "l7_sample_type"
+	yaguraVarL7Settings           = "l7_settings"
+	yaguraVarL7TotalsType         = "l7_totals_type"
 	yaguraVarRingCalls            = "ring_calls"
 	yaguraVarSelfFound            = "self_found"
 	yaguraVarSelfTgid             = "self_tgid"
@@ -394,6 +521,7 @@ const (
 	yaguraVarSwitches             = "switches"
 	yaguraVarWakeBytes            = "wake_bytes"
 	yaguraVarWatchConnect         = "watch_connect"
+	yaguraVarWatchRequests        = "watch_requests"
 )
 
 // loadYagura returns the embedded CollectionSpec for yagura.
@@ -456,6 +584,13 @@ type yaguraProgramSpecs struct {
 	IoUringComplete     *ebpf.ProgramSpec `ebpf:"io_uring_complete"`
 	IoUringSubmit       *ebpf.ProgramSpec `ebpf:"io_uring_submit"`
 	IoUringSubmitOld    *ebpf.ProgramSpec `ebpf:"io_uring_submit_old"`
+	L7Binary            *ebpf.ProgramSpec `ebpf:"l7_binary"`
+	L7Closed            *ebpf.ProgramSpec `ebpf:"l7_closed"`
+	L7Connections       *ebpf.ProgramSpec `ebpf:"l7_connections"`
+	L7Exit              *ebpf.ProgramSpec `ebpf:"l7_exit"`
+	L7Http2             *ebpf.ProgramSpec `ebpf:"l7_http2"`
+	L7Sql               *ebpf.ProgramSpec `ebpf:"l7_sql"`
+	L7State             *ebpf.ProgramSpec `ebpf:"l7_state"`
 	PacketDropped       *ebpf.ProgramSpec `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.ProgramSpec `ebpf:"process_exec"`
 	ProcessExit         *ebpf.ProgramSpec `ebpf:"process_exit"`
@@ -482,40 +617,50 @@ type yaguraProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type yaguraMapSpecs struct {
-	AcceptOverflows *ebpf.MapSpec `ebpf:"accept_overflows"`
-	BlockInflight   *ebpf.MapSpec `ebpf:"block_inflight"`
-	BlockIo         *ebpf.MapSpec `ebpf:"block_io"`
-	CallPrograms    *ebpf.MapSpec `ebpf:"call_programs"`
-	CallRecipes     *ebpf.MapSpec `ebpf:"call_recipes"`
-	CallScratch     *ebpf.MapSpec `ebpf:"call_scratch"`
-	CgroupScratch   *ebpf.MapSpec `ebpf:"cgroup_scratch"`
-	CgroupSlots     *ebpf.MapSpec `ebpf:"cgroup_slots"`
-	ConnectAttempts *ebpf.MapSpec `ebpf:"connect_attempts"`
-	Counters        *ebpf.MapSpec `ebpf:"counters"`
-	Entries         *ebpf.MapSpec `ebpf:"entries"`
-	Events          *ebpf.MapSpec `ebpf:"events"`
-	ExecScratch     *ebpf.MapSpec `ebpf:"exec_scratch"`
-	ExitsTold       *ebpf.MapSpec `ebpf:"exits_told"`
-	FatalSignals    *ebpf.MapSpec `ebpf:"fatal_signals"`
-	FreeSlots       *ebpf.MapSpec `ebpf:"free_slots"`
-	LastExits       *ebpf.MapSpec `ebpf:"last_exits"`
-	LastSeen        *ebpf.MapSpec `ebpf:"last_seen"`
-	ListenSockets   *ebpf.MapSpec `ebpf:"listen_sockets"`
-	Listeners       *ebpf.MapSpec `ebpf:"listeners"`
-	Lost            *ebpf.MapSpec `ebpf:"lost"`
-	Owners          *ebpf.MapSpec `ebpf:"owners"`
-	PacketDrops     *ebpf.MapSpec `ebpf:"packet_drops"`
-	PathBuffer      *ebpf.MapSpec `ebpf:"path_buffer"`
-	PathNames       *ebpf.MapSpec `ebpf:"path_names"`
-	PathPrefixes    *ebpf.MapSpec `ebpf:"path_prefixes"`
-	Queued          *ebpf.MapSpec `ebpf:"queued"`
-	RingRequests    *ebpf.MapSpec `ebpf:"ring_requests"`
-	RingScratch     *ebpf.MapSpec `ebpf:"ring_scratch"`
-	SlotGeneration  *ebpf.MapSpec `ebpf:"slot_generation"`
-	SyscallCalls    *ebpf.MapSpec `ebpf:"syscall_calls"`
-	SyscallErrors   *ebpf.MapSpec `ebpf:"syscall_errors"`
-	SyscallLatency  *ebpf.MapSpec `ebpf:"syscall_latency"`
-	TextsAtEntry    *ebpf.MapSpec `ebpf:"texts_at_entry"`
+	AcceptOverflows   *ebpf.MapSpec `ebpf:"accept_overflows"`
+	BlockInflight     *ebpf.MapSpec `ebpf:"block_inflight"`
+	BlockIo           *ebpf.MapSpec `ebpf:"block_io"`
+	CallPrograms      *ebpf.MapSpec `ebpf:"call_programs"`
+	CallRecipes       *ebpf.MapSpec `ebpf:"call_recipes"`
+	CallScratch       *ebpf.MapSpec `ebpf:"call_scratch"`
+	CgroupScratch     *ebpf.MapSpec `ebpf:"cgroup_scratch"`
+	CgroupSlots       *ebpf.MapSpec `ebpf:"cgroup_slots"`
+	ConnectAttempts   *ebpf.MapSpec `ebpf:"connect_attempts"`
+	Counters          *ebpf.MapSpec `ebpf:"counters"`
+	Entries           *ebpf.MapSpec `ebpf:"entries"`
+	Events            *ebpf.MapSpec `ebpf:"events"`
+	ExecScratch       *ebpf.MapSpec `ebpf:"exec_scratch"`
+	ExitsTold         *ebpf.MapSpec `ebpf:"exits_told"`
+	FatalSignals      *ebpf.MapSpec `ebpf:"fatal_signals"`
+	FreeSlots         *ebpf.MapSpec `ebpf:"free_slots"`
+	L7Conns           *ebpf.MapSpec `ebpf:"l7_conns"`
+	L7EdgeSums        *ebpf.MapSpec `ebpf:"l7_edge_sums"`
+	L7Names           *ebpf.MapSpec `ebpf:"l7_names"`
+	L7Nothing         *ebpf.MapSpec `ebpf:"l7_nothing"`
+	L7Peers           *ebpf.MapSpec `ebpf:"l7_peers"`
+	L7Samples         *ebpf.MapSpec `ebpf:"l7_samples"`
+	L7Scratches       *ebpf.MapSpec `ebpf:"l7_scratches"`
+	L7Streams         *ebpf.MapSpec `ebpf:"l7_streams"`
+	L7Sums            *ebpf.MapSpec `ebpf:"l7_sums"`
+	L7UnmatchedCounts *ebpf.MapSpec `ebpf:"l7_unmatched_counts"`
+	LastExits         *ebpf.MapSpec `ebpf:"last_exits"`
+	LastSeen          *ebpf.MapSpec `ebpf:"last_seen"`
+	ListenSockets     *ebpf.MapSpec `ebpf:"listen_sockets"`
+	Listeners         *ebpf.MapSpec `ebpf:"listeners"`
+	Lost              *ebpf.MapSpec `ebpf:"lost"`
+	Owners            *ebpf.MapSpec `ebpf:"owners"`
+	PacketDrops       *ebpf.MapSpec `ebpf:"packet_drops"`
+	PathBuffer        *ebpf.MapSpec `ebpf:"path_buffer"`
+	PathNames         *ebpf.MapSpec `ebpf:"path_names"`
+	PathPrefixes      *ebpf.MapSpec `ebpf:"path_prefixes"`
+	Queued            *ebpf.MapSpec `ebpf:"queued"`
+	RingRequests      *ebpf.MapSpec `ebpf:"ring_requests"`
+	RingScratch       *ebpf.MapSpec `ebpf:"ring_scratch"`
+	SlotGeneration    *ebpf.MapSpec `ebpf:"slot_generation"`
+	SyscallCalls      *ebpf.MapSpec `ebpf:"syscall_calls"`
+	SyscallErrors     *ebpf.MapSpec `ebpf:"syscall_errors"`
+	SyscallLatency    *ebpf.MapSpec `ebpf:"syscall_latency"`
+	TextsAtEntry      *ebpf.MapSpec `ebpf:"texts_at_entry"`
 }
 
 // yaguraVariableSpecs contains global variables before they are loaded into the kernel.
@@ -538,6 +683,16 @@ type yaguraVariableSpecs struct {
 	ForkEventType     *ebpf.VariableSpec `ebpf:"fork_event_type"`
 	GroupsMade        *ebpf.VariableSpec `ebpf:"groups_made"`
 	HeaderType        *ebpf.VariableSpec `ebpf:"header_type"`
+	L7ConnectionType  *ebpf.VariableSpec `ebpf:"l7_connection_type"`
+	L7EdgeTotalsType  *ebpf.VariableSpec `ebpf:"l7_edge_totals_type"`
+	L7EdgeType        *ebpf.VariableSpec `ebpf:"l7_edge_type"`
+	L7KeyType         *ebpf.VariableSpec `ebpf:"l7_key_type"`
+	L7Kinds           *ebpf.VariableSpec `ebpf:"l7_kinds"`
+	L7NameType        *ebpf.VariableSpec `ebpf:"l7_name_type"`
+	L7OptionsType     *ebpf.VariableSpec `ebpf:"l7_options_type"`
+	L7SampleType      *ebpf.VariableSpec `ebpf:"l7_sample_type"`
+	L7Settings        *ebpf.VariableSpec `ebpf:"l7_settings"`
+	L7TotalsType      *ebpf.VariableSpec `ebpf:"l7_totals_type"`
 	RingCalls         *ebpf.VariableSpec `ebpf:"ring_calls"`
 	SelfFound         *ebpf.VariableSpec `ebpf:"self_found"`
 	SelfTgid          *ebpf.VariableSpec `ebpf:"self_tgid"`
@@ -545,6 +700,7 @@ type yaguraVariableSpecs struct {
 	Switches          *ebpf.VariableSpec `ebpf:"switches"`
 	WakeBytes         *ebpf.VariableSpec `ebpf:"wake_bytes"`
 	WatchConnect      *ebpf.VariableSpec `ebpf:"watch_connect"`
+	WatchRequests     *ebpf.VariableSpec `ebpf:"watch_requests"`
 }
 
 // yaguraObjects contains all objects after they have been loaded into the kernel.
@@ -567,40 +723,50 @@ func (o *yaguraObjects) Close() error {
 //
 // It can be passed to loadYaguraObjects or ebpf.CollectionSpec.LoadAndAssign.
 type yaguraMaps struct {
-	AcceptOverflows *ebpf.Map `ebpf:"accept_overflows"`
-	BlockInflight   *ebpf.Map `ebpf:"block_inflight"`
-	BlockIo         *ebpf.Map `ebpf:"block_io"`
-	CallPrograms    *ebpf.Map `ebpf:"call_programs"`
-	CallRecipes     *ebpf.Map `ebpf:"call_recipes"`
-	CallScratch     *ebpf.Map `ebpf:"call_scratch"`
-	CgroupScratch   *ebpf.Map `ebpf:"cgroup_scratch"`
-	CgroupSlots     *ebpf.Map `ebpf:"cgroup_slots"`
-	ConnectAttempts *ebpf.Map `ebpf:"connect_attempts"`
-	Counters        *ebpf.Map `ebpf:"counters"`
-	Entries         *ebpf.Map `ebpf:"entries"`
-	Events          *ebpf.Map `ebpf:"events"`
-	ExecScratch     *ebpf.Map `ebpf:"exec_scratch"`
-	ExitsTold       *ebpf.Map `ebpf:"exits_told"`
-	FatalSignals    *ebpf.Map `ebpf:"fatal_signals"`
-	FreeSlots       *ebpf.Map `ebpf:"free_slots"`
-	LastExits       *ebpf.Map `ebpf:"last_exits"`
-	LastSeen        *ebpf.Map `ebpf:"last_seen"`
-	ListenSockets   *ebpf.Map `ebpf:"listen_sockets"`
-	Listeners       *ebpf.Map `ebpf:"listeners"`
-	Lost            *ebpf.Map `ebpf:"lost"`
-	Owners          *ebpf.Map `ebpf:"owners"`
-	PacketDrops     *ebpf.Map `ebpf:"packet_drops"`
-	PathBuffer      *ebpf.Map `ebpf:"path_buffer"`
-	PathNames       *ebpf.Map `ebpf:"path_names"`
-	PathPrefixes    *ebpf.Map `ebpf:"path_prefixes"`
-	Queued          *ebpf.Map `ebpf:"queued"`
-	RingRequests    *ebpf.Map `ebpf:"ring_requests"`
-	RingScratch     *ebpf.Map `ebpf:"ring_scratch"`
-	SlotGeneration  *ebpf.Map `ebpf:"slot_generation"`
-	SyscallCalls    *ebpf.Map `ebpf:"syscall_calls"`
-	SyscallErrors   *ebpf.Map `ebpf:"syscall_errors"`
-	SyscallLatency  *ebpf.Map `ebpf:"syscall_latency"`
-	TextsAtEntry    *ebpf.Map `ebpf:"texts_at_entry"`
+	AcceptOverflows   *ebpf.Map `ebpf:"accept_overflows"`
+	BlockInflight     *ebpf.Map `ebpf:"block_inflight"`
+	BlockIo           *ebpf.Map `ebpf:"block_io"`
+	CallPrograms      *ebpf.Map `ebpf:"call_programs"`
+	CallRecipes       *ebpf.Map `ebpf:"call_recipes"`
+	CallScratch       *ebpf.Map `ebpf:"call_scratch"`
+	CgroupScratch     *ebpf.Map `ebpf:"cgroup_scratch"`
+	CgroupSlots       *ebpf.Map `ebpf:"cgroup_slots"`
+	ConnectAttempts   *ebpf.Map `ebpf:"connect_attempts"`
+	Counters          *ebpf.Map `ebpf:"counters"`
+	Entries           *ebpf.Map `ebpf:"entries"`
+	Events            *ebpf.Map `ebpf:"events"`
+	ExecScratch       *ebpf.Map `ebpf:"exec_scratch"`
+	ExitsTold         *ebpf.Map `ebpf:"exits_told"`
+	FatalSignals      *ebpf.Map `ebpf:"fatal_signals"`
+	FreeSlots         *ebpf.Map `ebpf:"free_slots"`
+	L7Conns           *ebpf.Map `ebpf:"l7_conns"`
+	L7EdgeSums        *ebpf.Map `ebpf:"l7_edge_sums"`
+	L7Names           *ebpf.Map `ebpf:"l7_names"`
+	L7Nothing         *ebpf.Map `ebpf:"l7_nothing"`
+	L7Peers           *ebpf.Map `ebpf:"l7_peers"`
+	L7Samples         *ebpf.Map `ebpf:"l7_samples"`
+	L7Scratches       *ebpf.Map `ebpf:"l7_scratches"`
+	L7Streams         *ebpf.Map `ebpf:"l7_streams"`
+	L7Sums            *ebpf.Map `ebpf:"l7_sums"`
+	L7UnmatchedCounts *ebpf.Map `ebpf:"l7_unmatched_counts"`
+	LastExits         *ebpf.Map `ebpf:"last_exits"`
+	LastSeen          *ebpf.Map `ebpf:"last_seen"`
+	ListenSockets     *ebpf.Map `ebpf:"listen_sockets"`
+	Listeners         *ebpf.Map `ebpf:"listeners"`
+	Lost              *ebpf.Map `ebpf:"lost"`
+	Owners            *ebpf.Map `ebpf:"owners"`
+	PacketDrops       *ebpf.Map `ebpf:"packet_drops"`
+	PathBuffer        *ebpf.Map `ebpf:"path_buffer"`
+	PathNames         *ebpf.Map `ebpf:"path_names"`
+	PathPrefixes      *ebpf.Map `ebpf:"path_prefixes"`
+	Queued            *ebpf.Map `ebpf:"queued"`
+	RingRequests      *ebpf.Map `ebpf:"ring_requests"`
+	RingScratch       *ebpf.Map `ebpf:"ring_scratch"`
+	SlotGeneration    *ebpf.Map `ebpf:"slot_generation"`
+	SyscallCalls      *ebpf.Map `ebpf:"syscall_calls"`
+	SyscallErrors     *ebpf.Map `ebpf:"syscall_errors"`
+	SyscallLatency    *ebpf.Map `ebpf:"syscall_latency"`
+	TextsAtEntry      *ebpf.Map `ebpf:"texts_at_entry"`
 }
 
 func (m *yaguraMaps) Close() error {
@@ -621,6 +787,16 @@ func (m *yaguraMaps) Close() error {
 		m.ExitsTold,
 		m.FatalSignals,
 		m.FreeSlots,
+		m.L7Conns,
+		m.L7EdgeSums,
+		m.L7Names,
+		m.L7Nothing,
+		m.L7Peers,
+		m.L7Samples,
+		m.L7Scratches,
+		m.L7Streams,
+		m.L7Sums,
+		m.L7UnmatchedCounts,
 		m.LastExits,
 		m.LastSeen,
 		m.ListenSockets,
@@ -662,6 +838,16 @@ type yaguraVariables struct {
 	ForkEventType     *ebpf.Variable `ebpf:"fork_event_type"`
 	GroupsMade        *ebpf.Variable `ebpf:"groups_made"`
 	HeaderType        *ebpf.Variable `ebpf:"header_type"`
+	L7ConnectionType  *ebpf.Variable `ebpf:"l7_connection_type"`
+	L7EdgeTotalsType  *ebpf.Variable `ebpf:"l7_edge_totals_type"`
+	L7EdgeType        *ebpf.Variable `ebpf:"l7_edge_type"`
+	L7KeyType         *ebpf.Variable `ebpf:"l7_key_type"`
+	L7Kinds           *ebpf.Variable `ebpf:"l7_kinds"`
+	L7NameType        *ebpf.Variable `ebpf:"l7_name_type"`
+	L7OptionsType     *ebpf.Variable `ebpf:"l7_options_type"`
+	L7SampleType      *ebpf.Variable `ebpf:"l7_sample_type"`
+	L7Settings        *ebpf.Variable `ebpf:"l7_settings"`
+	L7TotalsType      *ebpf.Variable `ebpf:"l7_totals_type"`
 	RingCalls         *ebpf.Variable `ebpf:"ring_calls"`
 	SelfFound         *ebpf.Variable `ebpf:"self_found"`
 	SelfTgid          *ebpf.Variable `ebpf:"self_tgid"`
@@ -669,6 +855,7 @@ type yaguraVariables struct {
 	Switches          *ebpf.Variable `ebpf:"switches"`
 	WakeBytes         *ebpf.Variable `ebpf:"wake_bytes"`
 	WatchConnect      *ebpf.Variable `ebpf:"watch_connect"`
+	WatchRequests     *ebpf.Variable `ebpf:"watch_requests"`
 }
 
 // yaguraPrograms contains all programs after they have been loaded into the kernel.
@@ -693,6 +880,13 @@ type yaguraPrograms struct {
 	IoUringComplete     *ebpf.Program `ebpf:"io_uring_complete"`
 	IoUringSubmit       *ebpf.Program `ebpf:"io_uring_submit"`
 	IoUringSubmitOld    *ebpf.Program `ebpf:"io_uring_submit_old"`
+	L7Binary            *ebpf.Program `ebpf:"l7_binary"`
+	L7Closed            *ebpf.Program `ebpf:"l7_closed"`
+	L7Connections       *ebpf.Program `ebpf:"l7_connections"`
+	L7Exit              *ebpf.Program `ebpf:"l7_exit"`
+	L7Http2             *ebpf.Program `ebpf:"l7_http2"`
+	L7Sql               *ebpf.Program `ebpf:"l7_sql"`
+	L7State             *ebpf.Program `ebpf:"l7_state"`
 	PacketDropped       *ebpf.Program `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.Program `ebpf:"process_exec"`
 	ProcessExit         *ebpf.Program `ebpf:"process_exit"`
@@ -735,6 +929,13 @@ func (p *yaguraPrograms) Close() error {
 		p.IoUringComplete,
 		p.IoUringSubmit,
 		p.IoUringSubmitOld,
+		p.L7Binary,
+		p.L7Closed,
+		p.L7Connections,
+		p.L7Exit,
+		p.L7Http2,
+		p.L7Sql,
+		p.L7State,
 		p.PacketDropped,
 		p.ProcessExec,
 		p.ProcessExit,

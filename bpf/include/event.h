@@ -313,6 +313,141 @@ struct losses {
 	u64 filtered;            /* no loss: calls of a wanted type that no rule can match */
 };
 
+/* ---- layer 7 ---- */
+
+enum l7_protocol {
+	L7_UNKNOWN,
+	L7_TCP, /* none of the others: exchanges, from the first byte one way to the first byte back */
+	L7_TLS,
+	L7_HTTP,
+	L7_HTTP2,
+	L7_GRPC,
+	L7_POSTGRES,
+	L7_MYSQL,
+	L7_REDIS,
+	L7_MEMCACHED,
+	L7_MONGO,
+	L7_KAFKA,
+	L7_AMQP,
+	L7_NATS,
+	L7_DNS,
+	L7_PROTOCOLS,
+};
+
+enum l7_role { L7_CLIENT, L7_SERVER, L7_ROLES };
+
+/* How a request ended. */
+enum l7_end {
+	L7_OK,
+	L7_FAILED,  /* the answer says so: the status has the code, where the protocol has one */
+	L7_CLOSED,  /* the connection ended before the answer did */
+	L7_CANCELLED, /* given up by who asked or who answers: RST_STREAM, CancelRequest */
+	L7_ONE_WAY, /* nothing answers to it by design: its duration is 0 */
+	L7_ENDS,
+};
+
+enum http_method {
+	HTTP_OTHER, HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_CONNECT, HTTP_OPTIONS, HTTP_TRACE, HTTP_PATCH,
+	HTTP_METHODS,
+};
+
+/* Why bytes of a known protocol made no request or response. */
+enum l7_reason {
+	L7_NO_REQUEST,   /* an answer to what was asked before the connection was seen */
+	L7_LOST_FRAMING, /* where a message ends is not known: taken up again when the direction changes */
+	L7_QUEUE_MERGED, /* more kinds of requests waited than are told apart: counted as the last one's */
+	L7_NO_ROOM,      /* the table of connections, streams or totals is full: counted under `other` or not at all */
+	L7_HEADER_TABLE, /* HPACK: refers to what was sent before the connection was seen, or is too long */
+	L7_REASONS,
+};
+
+#define L7_NATIVE_SCHEMA 3    /* of the native histogram: 2^3 buckets for each power of two */
+#define L7_NATIVE_LOW (-20)   /* the first bucket takes all up to 2^-20 s */
+#define L7_NATIVE_POWERS 27   /* powers of two: up to 128 s */
+#define L7_NATIVE_BUCKETS (L7_NATIVE_POWERS * 8 + 2)
+#define L7_BOUNDS 10          /* classic bounds */
+#define L7_NONE 0             /* name: there is none */
+#define L7_OTHER 1            /* name: beyond those that are told apart */
+#define L7_TEXT 64            /* bytes of a name: route, operation, method */
+
+struct l7_key {
+	u32 slot, name; /* name: hash of what the request is called, L7_NONE or L7_OTHER */
+	u16 status;     /* HTTP status, gRPC status, SQLSTATE class as two letters, MySQL error, rcode, Kafka error */
+	u8 protocol, role, method, end;
+	u8 reserved[2];
+};
+
+/* A name that is told apart. */
+struct l7_name {
+	u32 slot, name;
+	u8 protocol, role, reserved[6];
+};
+
+struct l7_totals {
+	u64 sum_ns;
+	u64 classic[L7_BOUNDS + 1];      /* not cumulative; the last one is +Inf's */
+	u64 native[L7_NATIVE_BUCKETS];   /* [i]: up to 2^(L7_NATIVE_LOW + i/8) s */
+};
+
+/* What may be changed while programs run. */
+struct l7_options {
+	u64 slow_ns;             /* requests that take longer are samples */
+	u64 bounds[L7_BOUNDS];   /* classic bounds in ns, ascending */
+	u32 names[L7_PROTOCOLS]; /* how many names are told apart by slot, protocol and role */
+	u32 samples;             /* at most so many a second and CPU; 0 for none */
+	u32 every;               /* one request in so many is a sample though it is neither slow nor failed; 0 for none */
+	u32 dns_names;           /* whether DNS answers are told, for names of addresses */
+};
+
+enum l7_sample_kind {
+	L7_SAMPLE_NAME = 1 << 0,    /* the first of its name */
+	L7_SAMPLE_SLOW = 1 << 1,
+	L7_SAMPLE_FAILED = 1 << 2,
+	L7_SAMPLE_REGULAR = 1 << 3,
+	L7_SAMPLE_ANSWER = 1 << 4,  /* a DNS message, in payload */
+};
+
+/* One request as user space is told of it: never a body, a query string or a literal. */
+struct l7_sample {
+	u64 boot, duration; /* ns: since boot at its end; from begin to end */
+	u32 slot, generation, pid, name;
+	u16 status, kind, family, local_port, remote_port, text_length;
+	u8 protocol, role, method, end;
+	u8 traced, reserved[7];
+	u8 local[16], remote[16];
+	char trace[32];      /* of a traceparent, where traced */
+	char text[L7_TEXT];  /* what the request is called, as it stands on the wire */
+};
+
+#define L7_ANSWER 512
+struct l7_answer {
+	struct l7_sample sample;
+	u8 payload[L7_ANSWER];
+};
+
+/* Who spoke with whom: the ends of connections that have ended are added up here. */
+struct l7_edge {
+	u32 slot, peer_slot; /* peer_slot: 0 if it is not of this machine, or not known */
+	u8 address[16];      /* of the peer, where it has no slot */
+	u16 port, family;    /* port of the server */
+	u8 protocol, role, reserved[2];
+};
+
+struct l7_edge_totals {
+	u64 connections, requests, failures, sent, received;
+};
+
+/* A connection as it is now: what the iterator l7_connections writes. */
+struct l7_connection {
+	struct l7_edge edge;
+	struct l7_edge_totals totals;
+	u64 born;            /* ns since boot, of what is known of it */
+	u32 pid, ns_net;     /* pid: whose call was the last */
+	u16 local_port, remote_port;
+	u8 local[16];
+	u8 tls, joined, reserved[2]; /* joined: seen from its middle on */
+};
+
 #pragma clang diagnostic pop
 
 #endif

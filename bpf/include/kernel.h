@@ -19,6 +19,7 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 #define SOCK_STREAM 1
 #define MSG_PEEK 0x2
@@ -38,7 +39,7 @@
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define INVALID_ID 0xffffffff
 enum { PIDTYPE_PGID = 2, PIDTYPE_SID = 3 };
-enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10 };
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_FIN_WAIT1 = 4, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_LISTEN = 10 };
 
 enum bpf_func_id___x { BPF_FUNC_get_current_task_btf___x = 42, BPF_FUNC_task_pt_regs___x = 43 };
 #define has_current_task_btf() /* 3ca1032ab7ab, 5.11 */ \

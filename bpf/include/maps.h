@@ -23,6 +23,7 @@ const volatile bool complete_has_cqe = false;     /* io_uring_complete(ctx, req,
 const volatile bool count_syscalls = true;
 const volatile bool watch_connect = true; /* connects that fail before a SYN leaves */
 const volatile bool socket_bytes = false; /* this kernel has no sock_send_length */
+const volatile bool watch_requests = false; /* layer 7 */
 
 /* Dense number of a 32-bit system call. */
 const volatile u16 compat_syscalls[512] = {};

@@ -7,8 +7,10 @@
 
 /* Who a TCP socket works for. Interrupts act on sockets while anybody is current, so it is noted when the owner acts:
  * at connect and listen, and for an accepted one from its listener. */
+enum owner_role { OWNER_UNKNOWN, OWNER_CONNECTED, OWNER_ACCEPTED };
 struct owner {
 	u32 slot, generation;
+	u32 role, reserved; /* how the socket came to be */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -67,6 +69,15 @@ struct {
 	__type(value, struct attempt);
 } connect_attempts SEC(".maps");
 
+static __always_inline struct listen_key listen_key_of(struct sock *sk)
+{
+	struct listen_key k = {
+		.ns_net = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.port = BPF_CORE_READ(sk, __sk_common.skc_num),
+	};
+	return k;
+}
+
 static __always_inline u32 slot_generation_of(u32 slot)
 {
 	u32 *g = bpf_map_lookup_elem(&slot_generation, &slot);
@@ -89,7 +100,7 @@ static __always_inline u32 owner_slot(struct owner *o)
 
 static __always_inline bool is_inet(struct sock *sk)
 {
-	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	u16 family = FOLLOW(sk, __sk_common.skc_family);
 	return family == AF_INET || family == AF_INET6;
 }
 

@@ -287,6 +287,7 @@ struct unix_sock {
 };
 struct tcp_sock {
 	u32 srtt_us;
+	u64 bytes_received;
 };
 struct mptcp_sock {
 	struct sock *first;

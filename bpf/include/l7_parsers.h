@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every parser, and which one a connection's first bytes ask for. */
+#ifndef YAGURA_L7_PARSERS_H
+#define YAGURA_L7_PARSERS_H
+
+#include "l7_core.h"
+#include "l7_http.h"
+#include "l7_http2.h"
+#include "l7_postgres.h"
+#include "l7_mysql.h"
+#include "l7_redis.h"
+#include "l7_memcached.h"
+#include "l7_mongo.h"
+#include "l7_kafka.h"
+#include "l7_amqp.h"
+#include "l7_nats.h"
+
+/* Which parsers one program has: each is verified with all the others of its program. */
+#define L7_SET(protocol) (1u << (protocol))
+#define L7_SET_TEXT (L7_SET(L7_HTTP) | L7_SET(L7_REDIS) | L7_SET(L7_MEMCACHED) | L7_SET(L7_NATS))
+#define L7_SET_SQL (L7_SET(L7_POSTGRES) | L7_SET(L7_MYSQL))
+#define L7_SET_BINARY (L7_SET(L7_MONGO) | L7_SET(L7_KAFKA) | L7_SET(L7_AMQP))
+#define L7_SET_HTTP2 L7_SET(L7_HTTP2)
+
+static __always_inline void l7_parse(u32 set, struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
+{
+	u32 protocol = c->protocol;
+
+	if (set & L7_SET(L7_HTTP) && protocol == L7_HTTP)
+		http_look(c, h, l, v);
+	else if (set & L7_SET(L7_REDIS) && protocol == L7_REDIS)
+		redis_look(c, h, l, v);
+	else if (set & L7_SET(L7_MEMCACHED) && protocol == L7_MEMCACHED)
+		memcached_look(c, h, l, v);
+	else if (set & L7_SET(L7_NATS) && protocol == L7_NATS)
+		nats_look(c, h, l, v);
+	else if (set & L7_SET(L7_POSTGRES) && protocol == L7_POSTGRES)
+		postgres_look(c, h, l, v);
+	else if (set & L7_SET(L7_MYSQL) && protocol == L7_MYSQL)
+		mysql_look(c, h, l, v);
+	else if (set & L7_SET(L7_MONGO) && protocol == L7_MONGO)
+		mongo_look(c, h, l, v);
+	else if (set & L7_SET(L7_KAFKA) && protocol == L7_KAFKA)
+		kafka_look(c, h, l, v);
+	else if (set & L7_SET(L7_AMQP) && protocol == L7_AMQP)
+		amqp_look(c, h, l, v);
+	else if (set & L7_SET(L7_HTTP2) && (protocol == L7_HTTP2 || protocol == L7_GRPC))
+		http2_look(c, h, l, v);
+	else
+		v->lost = 1;
+}
+
+/* Whether a TLS record begins here: handshake or alert of SSL 3.0 to TLS 1.3. */
+static __always_inline bool l7_is_tls(struct l7_look *l)
+{
+	return l->have >= 3 && (l7_byte(l, 0) == 0x16 || l7_byte(l, 0) == 0x15) && l7_byte(l, 1) == 3 && l7_byte(l, 2) <= 4;
+}
+
+/* The protocol of a connection whose bytes of one direction begin here, L7_UNKNOWN if none of ours begins like that. What
+ * is told by more bytes comes first. */
+static __always_inline u8 l7_classify(struct l7_look *l)
+{
+	if (http_is(l))
+		return L7_HTTP;
+	if (http2_is(l))
+		return L7_HTTP2;
+	if (amqp_is(l))
+		return L7_AMQP;
+	if (nats_is(l))
+		return L7_NATS;
+	if (postgres_is(l))
+		return L7_POSTGRES;
+	if (mysql_is(l))
+		return L7_MYSQL;
+	if (mongo_is(l))
+		return L7_MONGO;
+	if (kafka_is(l))
+		return L7_KAFKA;
+	if (redis_is(l))
+		return L7_REDIS;
+	if (memcached_is(l))
+		return L7_MEMCACHED;
+	return L7_UNKNOWN;
+}
+
+#define L7_TRIES 6 /* changes of direction after which a connection is of none of our protocols */
+
+/* Names the protocol of a connection, if its direction has just changed and the bytes tell. */
+static __always_inline void l7_recognise(struct l7_run *r, struct l7_conn *c)
+{
+	if (c->protocol != L7_UNKNOWN || !r->begins)
+		return;
+	l7_fill(r, &c->half[r->response & 1], 64);
+	if (l7_is_tls(&r->look)) {
+		c->protocol = L7_TLS;
+		c->tls = L7_ENCRYPTED;
+		return;
+	}
+	c->protocol = l7_classify(&r->look);
+	if (c->protocol == L7_UNKNOWN && ++c->tries >= L7_TRIES)
+		c->protocol = L7_TCP;
+}
+
+/* How much of a protocol's messages is looked at at once. */
+static __always_inline u32 l7_window(u8 protocol)
+{
+	return protocol == L7_HTTP || protocol == L7_HTTP2 || protocol == L7_GRPC ? L7_WINDOW : 128;
+}
+
+#endif
