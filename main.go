@@ -21,6 +21,7 @@ import (
 	"github.com/yagura-io/yagura/exporter"
 	"github.com/yagura-io/yagura/exporter/host"
 	"github.com/yagura-io/yagura/exporter/node"
+	"github.com/yagura-io/yagura/exporter/requests"
 	"github.com/yagura-io/yagura/integrations/containers"
 	"github.com/yagura-io/yagura/promql"
 	"github.com/yagura-io/yagura/rules"
@@ -33,16 +34,17 @@ const address = "127.0.0.1:9248"
 type config struct {
 	exporter.Config `yaml:",inline"`
 	Kernel          bpf.Config        `yaml:"kernel"`
+	Requests        requests.Config   `yaml:"requests"`
 	Processes       host.Config       `yaml:"processes"`
 	Containers      containers.Config `yaml:"containers"`
 	Store           promql.Config     `yaml:"store"`
 	Rules           rules.Config      `yaml:"rules"`
 }
 
-var defaults = config{exporter.Default, bpf.Default, host.Default, containers.Default, promql.Default, rules.Default}
+var defaults = config{exporter.Default, bpf.Default, requests.Default, host.Default, containers.Default, promql.Default, rules.Default}
 
 func (c config) Validate() error {
-	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Rules.Validate())
+	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Requests.Validate(), c.Rules.Validate())
 }
 
 // program is the command line, and the parts that it makes.
@@ -78,8 +80,8 @@ func main() {
 
 // collectors is the one list of collectors, in the order of --help.
 func (p *program) collectors() []exporter.Entry {
-	p.workloads = exporter.NewWorkloads(exporter.WorkloadsOptions{Node: p.node, Flags: p.flags, Name: p.resolver.Name,
-		Groups: p.resolver.Groups, At: p.resolver.At, Log: p.log})
+	p.workloads = exporter.NewWorkloads(exporter.WorkloadsOptions{Node: p.node, Flags: p.flags, Requests: p.config.Requests,
+		Name: p.resolver.Name, Groups: p.resolver.Groups, At: p.resolver.At, Containers: p.resolver.Containers, Log: p.log})
 	p.counters = exporter.NewCounters(exporter.Loss{Stage: "buffer", Read: p.node.Agent.LostEvents})
 	p.hits = cmp.Or(p.hits, exporter.NewRules(func() exporter.Detector { return p.detector }))
 	p.lifecycle = exporter.NewLifecycle(exporter.LifecycleOptions{Ready: func() error { return promql.NotReady(p.flags.Store, p.store) }, Reload: p.reload})
@@ -111,7 +113,7 @@ func (p *program) action(do func(context.Context) error) kingpin.Action {
 func (p *program) start(ctx context.Context) (err error) {
 	p.resolver = containers.New(containers.Options{Root: p.flags.Rootfs, ProcFS: p.flags.Procfs, Config: p.config.Containers, Log: p.log})
 	p.node, err = exporter.StartNode(ctx, exporter.NodeOptions{Flags: p.flags, Want: p.selection.Want(p.config.Kernel),
-		Kernel: p.config.Kernel, Processes: p.config.Processes, Walked: p.resolver.Reconcile, Log: p.log})
+		Kernel: p.config.Kernel, Requests: p.config.Requests.Kernel(), Processes: p.config.Processes, Walked: p.resolver.Reconcile, Log: p.log})
 	return err
 }
 
@@ -177,7 +179,7 @@ func (p *program) reload(context.Context) error {
 	}
 	if err == nil {
 		p.exporter.SetLimits(c.Limits)
-		p.node.Agent.Replan(p.selection.Want(c.Kernel))
+		p.workloads.Reload(c.Requests, p.selection.Want(c.Kernel))
 	}
 	return err
 }

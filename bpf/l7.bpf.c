@@ -145,8 +145,98 @@ static __always_inline struct l7_conn *l7_conn_of(struct l7_scratch *s, struct s
 	return bpf_map_lookup_elem(&l7_conns, &key);
 }
 
-/* ---- the parsers, each set with the steps that follow the first one: a global function, which the verifier looks at once,
- * however often it is called ---- */
+/* ---- the parsers: each is a global function that finds its memory itself, so that the verifier looks at it once, by itself,
+ * however many calls lead to it. It works on a copy of what it may change of the connection. ---- */
+
+static __always_inline struct l7_half *l7_half_of(struct l7_scratch *s) { return &s->fresh.half[s->run.response & 1]; }
+
+#define L7_LOOK(name)                                                             \
+	__noinline int l7_look_##name(u32 looker)                                 \
+	{                                                                         \
+		struct l7_scratch *s = l7_scratch_of(looker);                     \
+		if (s)                                                            \
+			name##_look(&s->fresh, l7_half_of(s), &s->run.look, &s->run.verdict); \
+		return 0;                                                         \
+	}
+
+L7_LOOK(http)
+L7_LOOK(redis)
+L7_LOOK(memcached)
+L7_LOOK(nats)
+L7_LOOK(postgres)
+L7_LOOK(mysql)
+L7_LOOK(mongo)
+L7_LOOK(kafka)
+L7_LOOK(amqp)
+L7_LOOK(dns)
+L7_LOOK(http2)
+
+static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *c, struct l7_half *h)
+{
+	struct l7_scratch *s = l7_scratch_around(r);
+	struct l7_half *half = l7_half_of(s);
+	u32 protocol = c->protocol, looker = r->looker;
+
+	s->fresh.protocol = protocol;
+	s->fresh.role = c->role;
+	s->fresh.tls = c->tls;
+	__builtin_memcpy(s->fresh.own, c->own, sizeof(c->own));
+	*half = *h;
+	if (set & L7_SET(L7_HTTP) && protocol == L7_HTTP)
+		l7_look_http(looker);
+	else if (set & L7_SET(L7_REDIS) && protocol == L7_REDIS)
+		l7_look_redis(looker);
+	else if (set & L7_SET(L7_MEMCACHED) && protocol == L7_MEMCACHED)
+		l7_look_memcached(looker);
+	else if (set & L7_SET(L7_NATS) && protocol == L7_NATS)
+		l7_look_nats(looker);
+	else if (set & L7_SET(L7_POSTGRES) && protocol == L7_POSTGRES)
+		l7_look_postgres(looker);
+	else if (set & L7_SET(L7_MYSQL) && protocol == L7_MYSQL)
+		l7_look_mysql(looker);
+	else if (set & L7_SET(L7_MONGO) && protocol == L7_MONGO)
+		l7_look_mongo(looker);
+	else if (set & L7_SET(L7_KAFKA) && protocol == L7_KAFKA)
+		l7_look_kafka(looker);
+	else if (set & L7_SET(L7_AMQP) && protocol == L7_AMQP)
+		l7_look_amqp(looker);
+	else if (set & L7_SET(L7_DNS) && protocol == L7_DNS)
+		l7_look_dns(looker);
+	else if (set & L7_SET(L7_HTTP2) && (protocol == L7_HTTP2 || protocol == L7_GRPC))
+		l7_look_http2(looker);
+	else
+		r->verdict.lost = 1;
+	c->tls = s->fresh.tls;
+	__builtin_memcpy(c->own, s->fresh.own, sizeof(c->own));
+	*h = *half;
+}
+
+__noinline int l7_advance_one(u32 looker, u64 n)
+{
+	struct l7_scratch *s = l7_scratch_of(looker);
+	if (s)
+		l7_advance_parts(&s->run, n);
+	return 0;
+}
+
+__noinline int l7_fill_one(u32 looker, u32 window)
+{
+	struct l7_scratch *s = l7_scratch_of(looker);
+	if (s)
+		l7_fill_parts(&s->run, window);
+	return 0;
+}
+
+static __always_inline void l7_advance_rest(struct l7_run *r, u64 n) { l7_advance_one(r->looker, n); }
+static __always_inline void l7_fill_rest(struct l7_run *r, u32 window) { l7_fill_one(r->looker, window); }
+
+__noinline int l7_classify_one(u32 looker)
+{
+	struct l7_scratch *s = l7_scratch_of(looker);
+	return s ? l7_classify(&s->run.look) : L7_UNKNOWN;
+}
+
+static __always_inline u8 l7_classify_look(struct l7_run *r) { return l7_classify_one(r->looker); }
 
 #define L7_STEPS 256
 
@@ -161,6 +251,7 @@ static __always_inline struct l7_conn *l7_conn_of(struct l7_scratch *s, struct s
 		return c && l7_step(set, l7_window(c->protocol), &s->run, c);     \
 	}
 
+L7_MORE(first, L7_SET_FIRST)
 L7_MORE(text, L7_SET_TEXT)
 L7_MORE(sql, L7_SET_SQL)
 L7_MORE(binary, L7_SET_BINARY)
@@ -199,11 +290,13 @@ static __always_inline void l7_end_of_stream(struct l7_run *r, struct l7_conn *c
 
 	if (c->role != L7_CLIENT)
 		return;
-	if (h->ending && h->skip == L7_FOREVER) {
-		h->ending = 0;
-		h->skip = 0;
-		l7_pop(r, c, h->status, h->end);
-	}
+	struct l7_pending p;
+	if (!h->ending || h->skip != L7_FOREVER)
+		return;
+	h->ending = 0;
+	h->skip = 0;
+	if (l7_pop(c, &p))
+		l7_finish(r, c, &p, h->status, h->end);
 }
 
 static __always_inline bool l7_is_quick(struct l7_run *r, struct l7_conn *c)
@@ -229,6 +322,7 @@ int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
 	struct sock *sk = (void *)(unsigned long)r->key;
 	u32 kind = r->kind;
 
+	r->looker = L7_OF_CALLS;
 	r->now = bpf_ktime_get_boot_ns();
 	r->left = r->result;
 	r->slot = current_slot();
@@ -258,9 +352,11 @@ int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
 	l7_locate(r, regs, kind);
 	l7_recognise(r, c);
 	u32 set = L7_SET(c->protocol & 31);
-	if (set & L7_SET_TEXT) {
-		if (l7_step(L7_SET_TEXT, l7_window(c->protocol), r, c))
-			L7_ALL(text, s, L7_OF_CALLS);
+	if (set & L7_SET_FIRST) {
+		if (l7_step(L7_SET_FIRST, l7_window(c->protocol), r, c))
+			L7_ALL(first, s, L7_OF_CALLS);
+	} else if (set & L7_SET_TEXT) {
+		bpf_tail_call(ctx, &call_programs, CALL_L7_TEXT);
 	} else if (set & L7_SET_SQL) {
 		bpf_tail_call(ctx, &call_programs, CALL_L7_SQL);
 	} else if (set & L7_SET_BINARY) {
@@ -282,13 +378,15 @@ int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
 		return l7_pass(ctx, &s->run);                                     \
 	}
 
+L7_PROGRAM(text)
 L7_PROGRAM(sql)
 L7_PROGRAM(binary)
 L7_PROGRAM(http2)
 
 /* ---- connections begin and end ---- */
 
-/* Ends the oldest request that waits, once the connection is over; false if none does. */
+/* Ends the oldest request that waits, or one of those with an id, once the connection is over; false if none does. When those
+ * with an id began is in a table that cannot be searched by connection: they end with the last byte that was seen. */
 __noinline int l7_end_one(u32 looker)
 {
 	struct l7_scratch *s = l7_scratch_of(looker);
@@ -296,8 +394,16 @@ __noinline int l7_end_one(u32 looker)
 		return 0;
 	u64 key = s->run.key;
 	struct l7_conn *c = bpf_map_lookup_elem(&l7_conns, &key);
-	if (!c || !l7_waits(c))
+	if (!c)
 		return 0;
+	struct l7_pending p = {.ns = c->last, .count = 1, .protocol = c->protocol};
+	if (!l7_waits(c)) {
+		if ((s32)c->streams <= 0)
+			return 0;
+		c->streams--;
+		l7_finish(&s->run, c, &p, 0, L7_CLOSED);
+		return 1;
+	}
 	struct l7_half *h = &c->half[1];
 	u16 status = 0;
 	u8 end = L7_CLOSED;
@@ -306,7 +412,8 @@ __noinline int l7_end_one(u32 looker)
 		end = h->end;
 	}
 	h->ending = 0;
-	l7_pop(&s->run, c, status, end);
+	if (l7_pop(c, &p))
+		l7_finish(&s->run, c, &p, status, end);
 	return 1;
 }
 
@@ -374,6 +481,8 @@ int BPF_PROG(l7_closed, struct sock *sk)
 	for (int i = 0; i < 64 && l7_end_one(L7_OF_INTERRUPTS); i++)
 		;
 	l7_add_edge(s, c);
+	if (c->protocol == L7_HTTP2)
+		bpf_map_delete_elem(&l7_hpacks, &key);
 	bpf_map_delete_elem(&l7_conns, &key);
 	return 0;
 }
@@ -402,6 +511,18 @@ int BPF_PROG(l7_state, struct sock *sk, int from, int to)
 		if (c && c->role == L7_SERVER && c->half[1].ending && c->half[1].skip == L7_FOREVER)
 			l7_end_one(L7_OF_INTERRUPTS);
 	}
+	return 0;
+}
+
+/* ---- who is not seen: a ring's reads and writes are no system calls ---- */
+
+SEC("tp_btf/io_uring_create")
+int BPF_PROG(l7_ring_made)
+{
+	u32 process = bpf_get_current_pid_tgid() >> 32;
+	u8 one = 1;
+
+	bpf_map_update_elem(&ring_users, &process, &one, BPF_ANY);
 	return 0;
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -99,9 +100,12 @@ var hooks = []hook{
 	{"call_exit", behindDispatcher(0), func(p *plan) bool { return p.calls.any }},
 	{"l7_state", tracing, func(p *plan) bool { return p.Requests }},
 	{"l7_closed", tracing, func(p *plan) bool { return p.Requests }},
+	{"l7_ring_made", tracing, func(p *plan) bool { return p.Requests }},
+	{"l7_text", behindDispatcher(6), func(p *plan) bool { return p.Requests }},
 	{"l7_sql", behindDispatcher(2), func(p *plan) bool { return p.Requests }},
 	{"l7_binary", behindDispatcher(3), func(p *plan) bool { return p.Requests }},
 	{"l7_http2", behindDispatcher(4), func(p *plan) bool { return p.Requests }},
+	{"l7_dns", behindDispatcher(5), func(p *plan) bool { return p.Requests }},
 	{"l7_exit", behindDispatcher(1), func(p *plan) bool { return p.Requests }},
 	{"connect_exit", tracepoint("syscalls", "sys_exit_connect"), func(p *plan) bool { return p.TCP && !p.dispatcher() }},
 	{"call_enter", tracing, func(p *plan) bool { return p.calls.entry && !p.refused["call_exit"] }},
@@ -169,10 +173,11 @@ type Agent struct {
 	log         *slog.Logger
 	planning    sync.Mutex // held while hooks change; guards want and calls
 	want        Want
-	types       *btf.Cache // while hooks change
+	types       *btf.Cache                   // while hooks change
+	loadable    map[string]*ebpf.ProgramSpec // while hooks change: as instructions of Go they take many times their size
 	calls       wantedCalls
-	mu          sync.Mutex // guards probes, programs and links, which a reload changes while a scrape reads
-	spec        *ebpf.CollectionSpec
+	mu          sync.Mutex           // guards probes, programs and links, which a reload changes while a scrape reads
+	spec        *ebpf.CollectionSpec // without its programs
 	maps        map[string]*ebpf.Map
 	missing     map[string]error // maps this kernel refuses
 	unfit       map[string]error // programs whose hooks this kernel has in another form
@@ -213,6 +218,7 @@ func (a *Agent) load(o Options) (err error) {
 	if a.spec, err = loadYagura(); err != nil {
 		return fmt.Errorf("read the embedded programs: %w", err)
 	}
+	a.spec.Programs = nil
 	if a.cpus, err = ebpf.PossibleCPU(); err != nil {
 		return fmt.Errorf("count possible CPUs: %w", err)
 	}
@@ -249,7 +255,11 @@ func (a *Agent) Replan(w Want) {
 func (a *Agent) replan(w Want) {
 	a.want = w
 	a.types = btf.NewCache() // else every program would read the kernel's types for itself
-	defer func() { a.types = nil }()
+	a.loadable = a.readPrograms()
+	defer func() {
+		a.types, a.loadable = nil, nil
+		debug.FreeOSMemory()
+	}()
 	if pid, err := a.findSelf(); err == nil {
 		a.variables["self_tgid"] = pid
 	} else {
@@ -346,12 +356,17 @@ func (a *Agent) loadProgramOf(name string, types *btf.Cache) (*ebpf.Program, err
 }
 
 func (a *Agent) loadCollection(name string, types *btf.Cache) (*ebpf.Collection, error) {
-	spec := a.spec.Copy()
-	prog, ok := spec.Programs[name]
+	programs := a.loadable
+	if programs == nil {
+		programs = a.readPrograms()
+	}
+	prog, ok := programs[name]
 	if !ok {
 		return nil, fmt.Errorf("no program %q", name)
 	}
-	spec.Programs = map[string]*ebpf.ProgramSpec{name: prog}
+	alone := *a.spec
+	alone.Programs = map[string]*ebpf.ProgramSpec{name: prog}
+	spec := alone.Copy()
 	for variable, value := range a.variables {
 		if err := spec.Variables[variable].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", variable, err)
@@ -371,6 +386,16 @@ func (a *Agent) loadCollection(name string, types *btf.Cache) (*ebpf.Collection,
 		}
 	}
 	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace, Cache: types})
+}
+
+// readPrograms reads the embedded programs, which was possible before.
+func (a *Agent) readPrograms() map[string]*ebpf.ProgramSpec {
+	spec, err := loadYagura()
+	if err != nil {
+		a.log.Error("embedded programs cannot be read again", "err", err)
+		return map[string]*ebpf.ProgramSpec{}
+	}
+	return spec.Programs
 }
 
 // findSelf asks the kernel for our process id in the initial pid namespace, which we may not be in.

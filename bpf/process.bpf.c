@@ -330,6 +330,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	if (BPF_CORE_READ(signal, live.counter))
 		return 0;
 	struct exit_key key = {.start = BPF_CORE_READ(leader, start_boottime), .pid = BPF_CORE_READ(task, tgid)};
+	bpf_map_delete_elem(&ring_users, &key.pid);
 	/* An int: before 6.4 (d7ba4cc900bf) the upper half of the register is not part of the result. */
 	int told = bpf_map_update_elem(&exits_told, &key, &one, BPF_NOEXIST);
 	if (told == -17 /* EEXIST */)

@@ -312,6 +312,22 @@ func (a *Agent) Connections(yield func(Connection)) error {
 	return nil
 }
 
+// RingUsers returns the processes that have a ring of io_uring, whose reads and writes of sockets are not seen, as far as they
+// can be read.
+func (a *Agent) RingUsers() map[uint32]bool {
+	users := map[uint32]bool{}
+	if a.off() || a.maps["ring_users"] == nil {
+		return users
+	}
+	var pid uint32
+	var one uint8
+	it := a.maps["ring_users"].Iterate()
+	for it.Next(&pid, &one) {
+		users[pid] = true
+	}
+	return users
+}
+
 // prepareConnections makes the iterator once, before there are readers: to load a program costs more than to run it.
 func (a *Agent) prepareConnections() Probe {
 	p := Probe{Name: "l7_connections", Wanted: true, Attached: true}

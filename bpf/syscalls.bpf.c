@@ -60,13 +60,18 @@ static __always_inline void count_syscall(struct task_struct *current, u32 sysca
 const volatile u8 l7_kinds[SYSCALL_SLOTS] = {
 	[SYS_READ] = L7_RECEIVES, [SYS_READV] = L7_RECEIVES_VECTOR, [SYS_RECVFROM] = L7_RECEIVES, [SYS_RECVMSG] = L7_RECEIVES_MESSAGE,
 	[SYS_WRITE] = L7_SENDS, [SYS_WRITEV] = L7_SENDS_VECTOR, [SYS_SENDTO] = L7_SENDS, [SYS_SENDMSG] = L7_SENDS_MESSAGE,
-	[SYS_SENDFILE] = L7_SENDS_FILE, [SYS_SPLICE] = L7_SPLICES,
+	[SYS_SENDFILE] = L7_SENDS_FILE, [SYS_SPLICE] = L7_SPLICES, [SYS_SENDMMSG] = L7_SENDS_MANY, [SYS_RECVMMSG] = L7_RECEIVES_MANY,
 };
 
 /* Looks once more at what was moved, without taking it, or at what is no data. */
 static __always_inline bool l7_only_looks(struct pt_regs *regs, u32 syscall)
 {
-	u64 flags = syscall == SYS_RECVFROM ? regs_arg3(regs) : syscall == SYS_RECVMSG ? regs_arg2(regs) : 0;
+	u64 flags = 0;
+
+	if (syscall == SYS_RECVFROM || syscall == SYS_RECVMMSG)
+		flags = regs_arg3(regs);
+	else if (syscall == SYS_RECVMSG)
+		flags = regs_arg2(regs);
 
 	return flags & (MSG_PEEK | MSG_ERRQUEUE);
 }
@@ -99,7 +104,8 @@ static __always_inline void hand_to_l7(void *ctx, struct task_struct *current, s
 	s->run.syscall = syscall;
 	s->run.kind = kind;
 	s->run.result = ret;
-	if (protocol == IPPROTO_TCP || protocol == (u16)IPPROTO_MPTCP)
+	bool many = kind == L7_SENDS_MANY || kind == L7_RECEIVES_MANY; /* nobody does that with a stream */
+	if (!many && (protocol == IPPROTO_TCP || protocol == (u16)IPPROTO_MPTCP))
 		bpf_tail_call(ctx, &call_programs, CALL_L7);
 	else if (protocol == IPPROTO_UDP && ret)
 		bpf_tail_call(ctx, &call_programs, CALL_L7_DNS);

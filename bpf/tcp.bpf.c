@@ -286,6 +286,20 @@ int BPF_PROG(socket_received, struct sock *sk, int ret, int flags)
 
 /* ---- what was there before us ---- */
 
+/* Rings are files of no file system, and so known by their names: "[io_uring]". */
+static __always_inline void note_ring(struct task_struct *task, struct file *file)
+{
+	struct qstr name = BPF_CORE_READ(file, f_path.dentry, d_name);
+	u32 process = BPF_CORE_READ(task, tgid);
+	char text[8] = {};
+	u8 one = 1;
+
+	if (name.len != 10 || bpf_probe_read_kernel(text, sizeof(text), name.name))
+		return;
+	if (!__builtin_memcmp(text, "[io_urin", sizeof(text)))
+		bpf_map_update_elem(&ring_users, &process, &one, BPF_ANY);
+}
+
 SEC("iter/task_file")
 int sockets(struct bpf_iter__task_file *ctx)
 {
@@ -294,6 +308,8 @@ int sockets(struct bpf_iter__task_file *ctx)
 	if (!task || !file)
 		return 0;
 	struct sock *sk = file_to_sock(file);
+	if (!sk)
+		note_ring(task, file);
 	/* A listener for MPTCP, as every Go server is by default, has the port of the TCP one that the kernel keeps inside. */
 	if (!sk || !(is_tcp(sk) || is_mptcp(sk)))
 		return 0;

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -16,16 +17,17 @@ func init() {
 	actors["ask"] = actAsk
 }
 
-// A talk is what both sides of a conversation say, over and over: the client writes asks, and reads answers that are as
+// Traffic is what both sides of a conversation say, over and over: the client writes asks, and reads answers that are as
 // long as those the server has written.
-type talk struct {
+type traffic struct {
 	asks, answers string
 	rounds        int
 	delay         time.Duration // of each answer
 }
 
-var talks = map[string]talk{
+var talks = map[string]traffic{
 	"exchange": {"\x01\x02\x03\x04", "\x05\x06", 20, 3 * time.Millisecond},
+	"bulk":     {strings.Repeat("\x01", 16), strings.Repeat("\x05", 60_000), 20, 0},
 	"http": {"GET /users/42/orders?token=secret HTTP/1.1\r\nHost: truth\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 50, 3 * time.Millisecond},
 	"http-404":   {"GET /nothing HTTP/1.1\r\nHost: truth\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 7, 0},
@@ -85,12 +87,17 @@ func startRequests(t testing.TB) *watched {
 	t.Helper()
 	w := startAgent(t, requests)
 	needProbe(t, w, "kernel support for layer 7", "l7_exit")
+	setRequests(t, w)
+	return w
+}
+
+func setRequests(t testing.TB, w *watched) {
+	t.Helper()
 	if err := w.SetRequests(RequestOptions{Slow: time.Second, Samples: 1000, Names: map[string]int{"http": 10, "http2": 10, "grpc": 50,
 		"postgresql": 40, "mysql": 40, "redis": 40, "memcached": 40, "mongodb": 40, "kafka": 40, "amqp": 40, "nats": 40},
 		Bounds: [...]time.Duration{100e3, 500e3, 1e6, 5e6, 10e6, 50e6, 100e6, 250e6, 1e9, 5e9}}); err != nil {
 		t.Fatal(err)
 	}
-	return w
 }
 
 // counted are the requests of a group, by protocol, method, status and end.

@@ -236,10 +236,11 @@ type yaguraL7Options struct {
 	_        structs.HostLayout
 	SlowNs   uint64
 	Bounds   [10]uint64
-	Names    [15]uint32
+	Names    [16]uint32
 	Samples  uint32
 	Every    uint32
 	DnsNames uint32
+	Reserved uint32
 }
 
 type yaguraL7Sample struct {
@@ -417,13 +418,16 @@ const (
 	yaguraMapFreeSlots            = "free_slots"
 	yaguraMapL7Conns              = "l7_conns"
 	yaguraMapL7EdgeSums           = "l7_edge_sums"
+	yaguraMapL7Hpacks             = "l7_hpacks"
 	yaguraMapL7Names              = "l7_names"
+	yaguraMapL7NoHpack            = "l7_no_hpack"
 	yaguraMapL7Nothing            = "l7_nothing"
 	yaguraMapL7Peers              = "l7_peers"
 	yaguraMapL7Samples            = "l7_samples"
 	yaguraMapL7Scratches          = "l7_scratches"
 	yaguraMapL7Streams            = "l7_streams"
 	yaguraMapL7Sums               = "l7_sums"
+	yaguraMapL7Told               = "l7_told"
 	yaguraMapL7UnmatchedCounts    = "l7_unmatched_counts"
 	yaguraMapLastExits            = "last_exits"
 	yaguraMapLastSeen             = "last_seen"
@@ -438,6 +442,7 @@ const (
 	yaguraMapQueued               = "queued"
 	yaguraMapRingRequests         = "ring_requests"
 	yaguraMapRingScratch          = "ring_scratch"
+	yaguraMapRingUsers            = "ring_users"
 	yaguraMapSlotGeneration       = "slot_generation"
 	yaguraMapSyscallCalls         = "syscall_calls"
 	yaguraMapSyscallErrors        = "syscall_errors"
@@ -464,10 +469,13 @@ const (
 	yaguraProgL7Binary            = "l7_binary"
 	yaguraProgL7Closed            = "l7_closed"
 	yaguraProgL7Connections       = "l7_connections"
+	yaguraProgL7Dns               = "l7_dns"
 	yaguraProgL7Exit              = "l7_exit"
 	yaguraProgL7Http2             = "l7_http2"
+	yaguraProgL7RingMade          = "l7_ring_made"
 	yaguraProgL7Sql               = "l7_sql"
 	yaguraProgL7State             = "l7_state"
+	yaguraProgL7Text              = "l7_text"
 	yaguraProgPacketDropped       = "packet_dropped"
 	yaguraProgProcessExec         = "process_exec"
 	yaguraProgProcessExit         = "process_exit"
@@ -587,10 +595,13 @@ type yaguraProgramSpecs struct {
 	L7Binary            *ebpf.ProgramSpec `ebpf:"l7_binary"`
 	L7Closed            *ebpf.ProgramSpec `ebpf:"l7_closed"`
 	L7Connections       *ebpf.ProgramSpec `ebpf:"l7_connections"`
+	L7Dns               *ebpf.ProgramSpec `ebpf:"l7_dns"`
 	L7Exit              *ebpf.ProgramSpec `ebpf:"l7_exit"`
 	L7Http2             *ebpf.ProgramSpec `ebpf:"l7_http2"`
+	L7RingMade          *ebpf.ProgramSpec `ebpf:"l7_ring_made"`
 	L7Sql               *ebpf.ProgramSpec `ebpf:"l7_sql"`
 	L7State             *ebpf.ProgramSpec `ebpf:"l7_state"`
+	L7Text              *ebpf.ProgramSpec `ebpf:"l7_text"`
 	PacketDropped       *ebpf.ProgramSpec `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.ProgramSpec `ebpf:"process_exec"`
 	ProcessExit         *ebpf.ProgramSpec `ebpf:"process_exit"`
@@ -635,13 +646,16 @@ type yaguraMapSpecs struct {
 	FreeSlots         *ebpf.MapSpec `ebpf:"free_slots"`
 	L7Conns           *ebpf.MapSpec `ebpf:"l7_conns"`
 	L7EdgeSums        *ebpf.MapSpec `ebpf:"l7_edge_sums"`
+	L7Hpacks          *ebpf.MapSpec `ebpf:"l7_hpacks"`
 	L7Names           *ebpf.MapSpec `ebpf:"l7_names"`
+	L7NoHpack         *ebpf.MapSpec `ebpf:"l7_no_hpack"`
 	L7Nothing         *ebpf.MapSpec `ebpf:"l7_nothing"`
 	L7Peers           *ebpf.MapSpec `ebpf:"l7_peers"`
 	L7Samples         *ebpf.MapSpec `ebpf:"l7_samples"`
 	L7Scratches       *ebpf.MapSpec `ebpf:"l7_scratches"`
 	L7Streams         *ebpf.MapSpec `ebpf:"l7_streams"`
 	L7Sums            *ebpf.MapSpec `ebpf:"l7_sums"`
+	L7Told            *ebpf.MapSpec `ebpf:"l7_told"`
 	L7UnmatchedCounts *ebpf.MapSpec `ebpf:"l7_unmatched_counts"`
 	LastExits         *ebpf.MapSpec `ebpf:"last_exits"`
 	LastSeen          *ebpf.MapSpec `ebpf:"last_seen"`
@@ -656,6 +670,7 @@ type yaguraMapSpecs struct {
 	Queued            *ebpf.MapSpec `ebpf:"queued"`
 	RingRequests      *ebpf.MapSpec `ebpf:"ring_requests"`
 	RingScratch       *ebpf.MapSpec `ebpf:"ring_scratch"`
+	RingUsers         *ebpf.MapSpec `ebpf:"ring_users"`
 	SlotGeneration    *ebpf.MapSpec `ebpf:"slot_generation"`
 	SyscallCalls      *ebpf.MapSpec `ebpf:"syscall_calls"`
 	SyscallErrors     *ebpf.MapSpec `ebpf:"syscall_errors"`
@@ -741,13 +756,16 @@ type yaguraMaps struct {
 	FreeSlots         *ebpf.Map `ebpf:"free_slots"`
 	L7Conns           *ebpf.Map `ebpf:"l7_conns"`
 	L7EdgeSums        *ebpf.Map `ebpf:"l7_edge_sums"`
+	L7Hpacks          *ebpf.Map `ebpf:"l7_hpacks"`
 	L7Names           *ebpf.Map `ebpf:"l7_names"`
+	L7NoHpack         *ebpf.Map `ebpf:"l7_no_hpack"`
 	L7Nothing         *ebpf.Map `ebpf:"l7_nothing"`
 	L7Peers           *ebpf.Map `ebpf:"l7_peers"`
 	L7Samples         *ebpf.Map `ebpf:"l7_samples"`
 	L7Scratches       *ebpf.Map `ebpf:"l7_scratches"`
 	L7Streams         *ebpf.Map `ebpf:"l7_streams"`
 	L7Sums            *ebpf.Map `ebpf:"l7_sums"`
+	L7Told            *ebpf.Map `ebpf:"l7_told"`
 	L7UnmatchedCounts *ebpf.Map `ebpf:"l7_unmatched_counts"`
 	LastExits         *ebpf.Map `ebpf:"last_exits"`
 	LastSeen          *ebpf.Map `ebpf:"last_seen"`
@@ -762,6 +780,7 @@ type yaguraMaps struct {
 	Queued            *ebpf.Map `ebpf:"queued"`
 	RingRequests      *ebpf.Map `ebpf:"ring_requests"`
 	RingScratch       *ebpf.Map `ebpf:"ring_scratch"`
+	RingUsers         *ebpf.Map `ebpf:"ring_users"`
 	SlotGeneration    *ebpf.Map `ebpf:"slot_generation"`
 	SyscallCalls      *ebpf.Map `ebpf:"syscall_calls"`
 	SyscallErrors     *ebpf.Map `ebpf:"syscall_errors"`
@@ -789,13 +808,16 @@ func (m *yaguraMaps) Close() error {
 		m.FreeSlots,
 		m.L7Conns,
 		m.L7EdgeSums,
+		m.L7Hpacks,
 		m.L7Names,
+		m.L7NoHpack,
 		m.L7Nothing,
 		m.L7Peers,
 		m.L7Samples,
 		m.L7Scratches,
 		m.L7Streams,
 		m.L7Sums,
+		m.L7Told,
 		m.L7UnmatchedCounts,
 		m.LastExits,
 		m.LastSeen,
@@ -810,6 +832,7 @@ func (m *yaguraMaps) Close() error {
 		m.Queued,
 		m.RingRequests,
 		m.RingScratch,
+		m.RingUsers,
 		m.SlotGeneration,
 		m.SyscallCalls,
 		m.SyscallErrors,
@@ -883,10 +906,13 @@ type yaguraPrograms struct {
 	L7Binary            *ebpf.Program `ebpf:"l7_binary"`
 	L7Closed            *ebpf.Program `ebpf:"l7_closed"`
 	L7Connections       *ebpf.Program `ebpf:"l7_connections"`
+	L7Dns               *ebpf.Program `ebpf:"l7_dns"`
 	L7Exit              *ebpf.Program `ebpf:"l7_exit"`
 	L7Http2             *ebpf.Program `ebpf:"l7_http2"`
+	L7RingMade          *ebpf.Program `ebpf:"l7_ring_made"`
 	L7Sql               *ebpf.Program `ebpf:"l7_sql"`
 	L7State             *ebpf.Program `ebpf:"l7_state"`
+	L7Text              *ebpf.Program `ebpf:"l7_text"`
 	PacketDropped       *ebpf.Program `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.Program `ebpf:"process_exec"`
 	ProcessExit         *ebpf.Program `ebpf:"process_exit"`
@@ -932,10 +958,13 @@ func (p *yaguraPrograms) Close() error {
 		p.L7Binary,
 		p.L7Closed,
 		p.L7Connections,
+		p.L7Dns,
 		p.L7Exit,
 		p.L7Http2,
+		p.L7RingMade,
 		p.L7Sql,
 		p.L7State,
+		p.L7Text,
 		p.PacketDropped,
 		p.ProcessExec,
 		p.ProcessExit,

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/yagura-io/yagura/bpf"
+	"github.com/yagura-io/yagura/exporter/requests"
 	"github.com/yagura-io/yagura/rules/event"
 )
 
@@ -39,13 +40,19 @@ type WorkloadsOptions struct {
 	Groups func(yield func(event.Group)) // the control groups that are a workload's own
 	At     func(cgroupPath string) (event.Workload, bool)
 	Log    *slog.Logger
+
+	Containers func() []*event.Container // those that run, for whom their addresses are
+	Requests   requests.Config
 }
 
 // Workloads are the collectors of what the kernel side, the control groups and /proc tell of the node's workloads.
 type Workloads struct {
-	Kernel  *Kernel
-	usage   *Usage
-	entries []Entry
+	Kernel   *Kernel
+	Edges    *Edges
+	agent    *bpf.Agent
+	requests *Requests
+	usage    *Usage
+	entries  []Entry
 }
 
 // NewWorkloads returns them. With a zero Node they only document themselves.
@@ -55,7 +62,11 @@ func NewWorkloads(o WorkloadsOptions) *Workloads {
 	resources := NewResources(ResourcesOptions{Groups: o.Groups, Layout: o.Node.Layout, Procfs: o.Flags.Procfs, Sysfs: o.Flags.Sysfs, Log: o.Log})
 	saturation := NewSaturation(SaturationOptions{Kernel: k, Demands: resources.Demands, Node: NodeDemand(o.Flags.Procfs),
 		Waits: func() bool { return o.Node.Agent.Attached("run_queue_switch") }})
-	return &Workloads{k, usage, []Entry{
+	edges := NewEdges(EdgesOptions{Kernel: k, Source: o.Node.Agent, Config: o.Requests.EdgesConfig, Containers: o.Containers, Find: o.Node.Find,
+		Rings: o.Node.Agent.RingUsers, Procfs: o.Flags.Procfs, Log: o.Log})
+	asked := NewRequests(RequestsOptions{Kernel: k, Source: o.Node.Agent, Config: o.Requests, Peer: edges.peerOf, Find: o.Node.Find,
+		Answer: edges.Answer, Log: o.Log})
+	return &Workloads{k, edges, o.Node.Agent, asked, usage, []Entry{
 		NewSyscalls(k).Entry(),
 		NewProcesses(k).Entry(),
 		NewLives(k).Entry(),
@@ -67,20 +78,38 @@ func NewWorkloads(o WorkloadsOptions) *Workloads {
 		saturation.Entry(),
 		usage.Entry(),
 		NewVolumes(o.Groups, o.Node.Layout, o.Flags.Procfs).Entry(),
+		asked.Entry(),
+		edges.Entry(),
 	}}
 }
 
 // Entries are the collectors' rows in the list.
 func (w *Workloads) Entries() []Entry { return w.entries }
 
-// Run looks at the processes until ctx is done.
-func (w *Workloads) Run(ctx context.Context) error { return w.usage.Run(ctx) }
+// Run looks at the processes, and at requests and who has them where the kernel side tells of them, until ctx is done.
+func (w *Workloads) Run(ctx context.Context) error {
+	parts := &Parts{}
+	parts.Add(w.usage.Run)
+	if w.requests.watched() {
+		parts.Add(w.requests.Run, w.Edges.Run)
+	}
+	return parts.Run(ctx)
+}
 
-// Mount adds the tables of processes, of logins and of hits.
+// Reload changes how requests are looked at and shown, and what is attached in the kernel.
+func (w *Workloads) Reload(c requests.Config, want bpf.Want) {
+	w.requests.Configure(c)
+	w.Edges.Configure(c.EdgesConfig)
+	w.agent.Replan(want)
+}
+
+// Mount adds the tables of processes, of logins, of requests, of connections and of hits.
 func (w *Workloads) Mount(mux *http.ServeMux, hits *Rules) {
 	mux.Handle("/api/yagura/hits", hits.Hits())
 	mux.Handle("/api/yagura/processes", w.usage.Processes())
 	mux.Handle("/api/yagura/sessions", w.usage.Sessions())
+	mux.Handle("/api/yagura/requests", w.requests.Samples())
+	mux.Handle("/api/yagura/connections", w.Edges.Connections())
 }
 
 // A Selection is which collectors the command line turns on.
@@ -126,8 +155,9 @@ func (s *Selection) Enabled(entries []Entry) []Entry {
 // Want is what the collectors that are on need to see in the kernel.
 func (s *Selection) Want(c bpf.Config) bpf.Want {
 	return bpf.Want{
-		Processes: s.On("processes") || s.On("rules"), Syscalls: s.On("syscalls"), TCP: s.On("tcp"),
+		Processes: s.On("processes") || s.On("rules") || s.On("edges"), Syscalls: s.On("syscalls"), TCP: s.On("tcp"),
 		SyscallLatency: s.On("syscalls") && c.SyscallLatency,
 		RunQueue:       s.On("runqueue"), BlockIO: s.On("block"), PacketDrops: s.On("drops"),
+		Requests: s.On("requests") || s.On("edges"),
 	}
 }

@@ -1,11 +1,14 @@
 package exporter
 
 import (
+	"fmt"
 	"math"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/yagura-io/yagura/bpf"
 )
 
 // Buckets is a histogram as the kernel counts it, in powers of two of 2^-30 seconds. Its bounds are exact powers of two
@@ -25,8 +28,14 @@ var classicExponents = [...]int{-20, -16, -13, -10, -8, -6, -4, -2, 0, 4}
 // histogramWeight is how many series a classic histogram is to a server: the bounds, +Inf, sum and count.
 const histogramWeight = len(classicExponents) + 3
 
+// All kinds of histograms have as many bounds, so that one weight holds for all.
+var _ = [1]struct{}{}[len(classicExponents)-bpf.RequestBounds]
+
 // maxNativeExemplars bounds how many exemplars a histogram carries outside of its classic buckets.
 const maxNativeExemplars = 10
+
+// maxGap is how many empty buckets in a row are written out before a new span costs less.
+const maxGap = 2
 
 // observe counts one duration.
 func (b *Buckets) observe(d time.Duration) {
@@ -42,28 +51,88 @@ func (b *Buckets) observe(d time.Duration) {
 	b.Sum += d.Seconds()
 }
 
-func (b *Buckets) add(o *Buckets) {
-	for i, n := range o.Counts {
-		b.Counts[i] += n
+// A layout says what the counts of a histogram stand for. The first native bucket takes what is no longer than 2^low
+// seconds, and is shown as the zero bucket; the last one takes all that is above the others.
+type layout struct {
+	schema, low int
+	native      int
+	bounds      [len(classicExponents)]float64 // classic ones, in seconds
+	ends        [len(classicExponents)]int     // the native bucket that ends at each of them
+	apart       bool                           // no such: classic buckets have counts of their own, in front of the native ones
+}
+
+// powersOfTwo is the layout of Buckets.
+var powersOfTwo = func() *layout {
+	l := &layout{low: unitExponent, native: len(Buckets{}.Counts)}
+	for i, exponent := range classicExponents {
+		l.bounds[i], l.ends[i] = math.Ldexp(1, exponent), exponent-unitExponent
 	}
-	b.Sum += o.Sum
+	return l
+}()
+
+// requestLayout is the layout of bpf.RequestTotals.
+func requestLayout(bounds []float64) *layout {
+	l := &layout{schema: bpf.NativeSchema, low: bpf.NativeLow, native: bpf.NativeBuckets, apart: true}
+	if copy(l.bounds[:], bounds) != len(l.bounds) || len(bounds) != len(l.bounds) {
+		panic(fmt.Sprintf("%d bounds of a histogram, want %d", len(bounds), len(l.bounds)))
+	}
+	return l
+}
+
+// classic is how many classic buckets are counted by themselves, +Inf's among them.
+func (l *layout) classic() int {
+	if !l.apart {
+		return 0
+	}
+	return len(l.bounds) + 1
+}
+
+// A tally is a histogram that adds up: its classic buckets, where its layout has them apart, and then its native ones.
+type tally struct {
+	counts []uint64
+	sum    float64
+}
+
+func (l *layout) newTally() *tally { return &tally{counts: make([]uint64, l.classic()+l.native)} }
+
+func (t *tally) set(o *tally) {
+	copy(t.counts, o.counts)
+	t.sum = o.sum
+}
+
+// setCounts is set for counts that are not in a tally.
+func (t *tally) setCounts(classic, native []uint64, sum float64) {
+	copy(t.counts, classic)
+	copy(t.counts[len(classic):], native)
+	t.sum = sum
+}
+
+func (t *tally) addCounts(classic, native []uint64, sum float64) {
+	for i, n := range classic {
+		t.counts[i] += n
+	}
+	rest := t.counts[len(classic):]
+	for i, n := range native {
+		rest[i] += n
+	}
+	t.sum += sum
 }
 
 // addIncrease adds what has come to now since last, which may have begun anew.
-func (b *Buckets) addIncrease(now, last *Buckets) {
-	if last == nil || now.restartedSince(last) {
-		b.add(now)
+func (t *tally) addIncrease(now, last *tally) {
+	if now.restartedSince(last) {
+		t.addCounts(nil, now.counts, now.sum)
 		return
 	}
-	for i, n := range now.Counts {
-		b.Counts[i] += n - last.Counts[i]
+	for i, n := range now.counts {
+		t.counts[i] += n - last.counts[i]
 	}
-	b.Sum += increase(now.Sum, last.Sum)
+	t.sum += increase(now.sum, last.sum)
 }
 
-func (b *Buckets) restartedSince(last *Buckets) bool {
-	for i, n := range b.Counts {
-		if n < last.Counts[i] {
+func (t *tally) restartedSince(last *tally) bool {
+	for i, n := range t.counts {
+		if n < last.counts[i] {
 			return true
 		}
 	}
@@ -71,106 +140,121 @@ func (b *Buckets) restartedSince(last *Buckets) bool {
 }
 
 // raise makes every count at least that of o, and adds by how much to gain.
-func (b *Buckets) raise(o, gain *Buckets) {
-	for i, n := range o.Counts {
-		if n > b.Counts[i] {
-			gain.Counts[i] += n - b.Counts[i]
-			b.Counts[i] = n
+func (t *tally) raise(o, gain *tally) {
+	for i, n := range o.counts {
+		if n > t.counts[i] {
+			gain.counts[i] += n - t.counts[i]
+			t.counts[i] = n
 		}
 	}
-	if o.Sum > b.Sum {
-		gain.Sum += o.Sum - b.Sum
-		b.Sum = o.Sum
+	if o.sum > t.sum {
+		gain.sum += o.sum - t.sum
+		t.sum = o.sum
 	}
 }
 
-// nativeParts is the memory that the cached histogram of one series points into.
-type nativeParts struct {
+// histogramParts is the memory that the cached histogram of one series points into.
+type histogramParts struct {
 	dto.Histogram
 	count, zeros uint64
 	sum          float64
-	offset       int32
-	length       uint32
-	span         dto.BucketSpan
-	spans        [1]*dto.BucketSpan
-	deltas       [len(Buckets{}.Counts)]int64
+	schema       int32
+	threshold    float64
 	bounds       [len(classicExponents) + 1]float64
 	cumulative   [len(classicExponents) + 1]uint64
 }
 
-// newHistogram returns a histogram that is native and classic at once. What is no longer than the smallest bound,
-// zeros too, lies in the zero bucket, whose width is that bound.
-func newHistogram(created *timestamppb.Timestamp) *dto.Histogram {
-	p := &nativeParts{}
-	schema, threshold := int32(0), math.Ldexp(1, unitExponent)
-	p.span.Offset, p.span.Length = &p.offset, &p.length
-	p.spans[0] = &p.span
+// newHistogram returns a histogram that is native and classic at once.
+func (l *layout) newHistogram(created *timestamppb.Timestamp) *dto.Histogram {
+	p := &histogramParts{schema: int32(l.schema), threshold: math.Ldexp(1, l.low)}
 	h := &p.Histogram
 	h.SampleCount, h.SampleSum, h.CreatedTimestamp = &p.count, &p.sum, created
-	h.Schema, h.ZeroThreshold, h.ZeroCount = &schema, &threshold, &p.zeros
-	h.PositiveSpan, h.PositiveDelta = p.spans[:0], p.deltas[:0]
+	h.Schema, h.ZeroThreshold, h.ZeroCount = &p.schema, &p.threshold, &p.zeros
 	for i := range p.bounds {
 		p.bounds[i] = math.Inf(1)
-		if i < len(classicExponents) {
-			p.bounds[i] = math.Ldexp(1, classicExponents[i])
+		if i < len(l.bounds) {
+			p.bounds[i] = l.bounds[i]
 		}
 		h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: &p.bounds[i], CumulativeCount: &p.cumulative[i]})
 	}
 	return h
 }
 
-// fillHistogram writes b into a cached histogram. Count, classic and native buckets come from the same numbers.
-func fillHistogram(h *dto.Histogram, b *Buckets) {
-	*h.SampleSum, *h.ZeroCount = b.Sum, b.Counts[0]
+// fill writes t into a cached histogram. The count is that of the native buckets. Where classic ones are counted apart,
+// some requests may be in one and not in the other, as they were counted while they were read: +Inf's is the count, and
+// no other exceeds it, so that everything adds up and nothing goes down.
+func (l *layout) fill(h *dto.Histogram, t *tally) {
+	classic, native := t.counts[:l.classic()], t.counts[l.classic():]
 	total, bound := uint64(0), 0
-	for i, n := range b.Counts {
+	for i, n := range native {
 		total += n
-		if bound < len(classicExponents) && i+unitExponent == classicExponents[bound] {
+		if !l.apart && bound < len(l.ends) && i == l.ends[bound] {
 			*h.Bucket[bound].CumulativeCount = total
 			bound++
 		}
 	}
-	*h.Bucket[bound].CumulativeCount = total
-	*h.SampleCount = total
-	fillNative(h, b)
+	if l.apart {
+		below := uint64(0)
+		for i := range l.bounds {
+			below += classic[i]
+			*h.Bucket[i].CumulativeCount = min(below, total)
+		}
+	}
+	*h.Bucket[len(l.bounds)].CumulativeCount = total
+	*h.SampleCount, *h.SampleSum, *h.ZeroCount = total, t.sum, native[0]
+	fillNative(h, native, l.low<<l.schema)
 }
 
-// fillNative writes one span from the first to the last bucket that counted anything.
-func fillNative(h *dto.Histogram, b *Buckets) {
-	first, last := 1, len(b.Counts)-1
-	for first <= last && b.Counts[first] == 0 {
-		first++
-	}
-	for last >= first && b.Counts[last] == 0 {
-		last--
-	}
-	h.PositiveDelta = h.PositiveDelta[:0]
-	if first > last {
-		h.PositiveSpan = h.PositiveSpan[:0]
-		return
-	}
-	before := int64(0)
-	for _, n := range b.Counts[first : last+1] {
+// fillNative writes the buckets behind the zero bucket, whose index is zero: a span for each run of them, where a few
+// empty ones do not end a run.
+func fillNative(h *dto.Histogram, native []uint64, zero int) {
+	h.PositiveSpan, h.PositiveDelta = h.PositiveSpan[:0], h.PositiveDelta[:0]
+	before, end := int64(0), 0 // the count of the last bucket written, and the place behind it
+	next := -zero              // the index at which a span without an offset would begin, from native[0] on
+	for i, n := range native[1:] {
+		if i++; n == 0 {
+			continue
+		}
+		if gap := i - end; end > 0 && gap <= maxGap {
+			for range gap {
+				h.PositiveDelta = append(h.PositiveDelta, -before)
+				before = 0
+			}
+			*h.PositiveSpan[len(h.PositiveSpan)-1].Length += uint32(gap)
+		} else {
+			addSpan(h, i-next)
+		}
 		h.PositiveDelta = append(h.PositiveDelta, int64(n)-before)
-		before = int64(n)
+		*h.PositiveSpan[len(h.PositiveSpan)-1].Length++
+		before, end, next = int64(n), i+1, i+1
 	}
-	h.PositiveSpan = h.PositiveSpan[:1]
-	*h.PositiveSpan[0].Offset = int32(first + unitExponent)
-	*h.PositiveSpan[0].Length = uint32(last + 1 - first)
+}
+
+// addSpan begins a span without buckets. Spans of earlier passes are used again.
+func addSpan(h *dto.Histogram, offset int) {
+	n := len(h.PositiveSpan)
+	if n == cap(h.PositiveSpan) {
+		h.PositiveSpan = append(h.PositiveSpan, nil)
+	}
+	h.PositiveSpan = h.PositiveSpan[:n+1]
+	if h.PositiveSpan[n] == nil {
+		h.PositiveSpan[n] = &dto.BucketSpan{Offset: new(int32), Length: new(uint32)}
+	}
+	*h.PositiveSpan[n].Offset, *h.PositiveSpan[n].Length = int32(offset), 0
 }
 
 // showHistogram writes the counts of this pass into the cached dto object.
 func (s *series) showHistogram(f *Family) {
 	h := s.metric.Histogram
 	if s.fold != nil {
-		fillHistogram(h, s.fold.histogram(f, &s.cell))
+		f.layout.fill(h, s.fold.histogram(f, &s.cell))
 		return
 	}
 	if s.counts == nil {
-		s.counts = &Buckets{}
+		s.counts = f.layout.newTally()
 	}
 	before := *h.SampleCount
-	fillHistogram(h, s.counts)
+	f.layout.fill(h, s.counts)
 	if *h.SampleCount < before {
 		h.CreatedTimestamp = f.restartedAt()
 	}

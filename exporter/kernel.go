@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/yagura-io/yagura/bpf"
+	"github.com/yagura-io/yagura/exporter/requests"
 	"github.com/yagura-io/yagura/rules/event"
 )
 
@@ -22,6 +23,7 @@ type KernelCounters interface {
 	AcceptQueues(yield func(bpf.AcceptQueue)) error
 	AcceptOverflows(yield func(slot uint32, port int, n uint64)) error
 	LastExits(yield func(slot uint32, reason string, at time.Time)) error
+	Requests(yield func(bpf.RequestKey, *bpf.RequestTotals)) error
 	Recycle(now time.Time, hold func(bpf.Slot) bool) (freed []bpf.Slot, err error)
 }
 
@@ -41,6 +43,7 @@ const freshFor = 200 * time.Millisecond
 type Kernel struct {
 	source KernelCounters
 	name   Namer
+	names  *requests.Names
 
 	mu        sync.Mutex
 	taken     time.Time
@@ -59,6 +62,7 @@ type totals struct {
 	block     map[blockKey]*bpf.BlockIO
 	signals   map[string]uint64
 	overflows map[int]uint64 // by port
+	requests  map[requests.Series]*bpf.RequestTotals
 }
 
 type blockKey struct {
@@ -79,6 +83,7 @@ type slotTotals struct {
 	queues   map[int]acceptQueue
 	counted  bool // among the lives of its workload
 	exit     exit // of its last process
+	unspelt  bool // has requests that wait for their name to be spelled
 }
 
 // An acceptQueue is how full the listening sockets of a port are.
@@ -93,7 +98,7 @@ type workloadTotals struct {
 
 // NewKernel returns a reader of the kernel's counters.
 func NewKernel(source KernelCounters, name Namer) *Kernel {
-	return &Kernel{source: source, name: name, slots: map[uint32]*slotTotals{}, retired: map[event.Workload]*totals{}, lives: map[event.Workload]*lives{}}
+	return &Kernel{source: source, name: name, names: requests.NewNames(requests.Default), slots: map[uint32]*slotTotals{}, retired: map[event.Workload]*totals{}, lives: map[event.Workload]*lives{}}
 }
 
 // read calls do with the sums of every workload, which are at most freshFor old.
@@ -120,12 +125,12 @@ func (k *Kernel) KeepNames() error {
 }
 
 func (k *Kernel) refresh(now time.Time) error {
-	if err := k.readSlots(); err != nil {
+	if err := k.readSlots(now); err != nil {
 		return err
 	}
 	k.addUp()
 	k.countLives(now)
-	freed, err := k.source.Recycle(now, k.unnamed)
+	freed, err := k.source.Recycle(now, k.hold)
 	for _, slot := range freed {
 		k.retire(slot)
 	}
@@ -136,9 +141,9 @@ func (k *Kernel) refresh(now time.Time) error {
 	return nil
 }
 
-func (k *Kernel) readSlots() error {
+func (k *Kernel) readSlots(now time.Time) error {
 	for _, s := range k.slots {
-		s.seen = false
+		s.seen, s.unspelt = false, false
 		s.totals.clear()
 		clear(s.queues)
 	}
@@ -162,7 +167,28 @@ func (k *Kernel) readSlots() error {
 	}); err != nil {
 		return fmt.Errorf("read durations of system calls: %w", err)
 	}
+	if err := k.readRequests(now); err != nil {
+		return fmt.Errorf("read requests: %w", err)
+	}
 	return k.readSaturation()
+}
+
+// readRequests leaves out those whose name is not spelled yet, which keep their counts for later.
+func (k *Kernel) readRequests(now time.Time) error {
+	return k.source.Requests(func(key bpf.RequestKey, t *bpf.RequestTotals) {
+		s := k.slots[key.Slot]
+		if s == nil {
+			return
+		}
+		name, ok := k.names.Of(&key, now)
+		if !ok {
+			s.unspelt = true
+			return
+		}
+		if series, ok := requests.SeriesOf(&key, name); ok {
+			s.addRequests(series, t)
+		}
+	})
 }
 
 // readSaturation reads what is kept by slot and something else. The queues come before the overflows, which they count.
@@ -252,6 +278,28 @@ func (k *Kernel) named(s *slotTotals) bool {
 	return s.named || time.Since(s.since) > patience
 }
 
+// hold says whether a slot must not be given to somebody else yet. Once it may, its names are forgotten: what is told of
+// it from then on is the next owner's.
+func (k *Kernel) hold(slot bpf.Slot) bool {
+	s := k.slots[slot.Number]
+	if k.unnamed(slot) || s != nil && s.unspelt {
+		return true
+	}
+	k.names.Forget(slot.Number)
+	return false
+}
+
+// Workload says whose slot it is; false if that is not known yet.
+func (k *Kernel) Workload(slot uint32) (event.Workload, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := k.slots[slot]
+	if s == nil || !k.named(s) {
+		return event.Workload{}, false
+	}
+	return s.workload, true
+}
+
 // unnamed holds a slot back until it is known whose counts it has; a Namer says so within seconds.
 func (k *Kernel) unnamed(slot bpf.Slot) bool {
 	s := k.slots[slot.Number]
@@ -295,6 +343,9 @@ func (t *totals) clear() {
 	clear(t.block)
 	clear(t.signals)
 	clear(t.overflows)
+	for _, r := range t.requests {
+		*r = bpf.RequestTotals{} // they are large, and come again
+	}
 }
 
 func (t *totals) add(o *totals) {
@@ -317,6 +368,23 @@ func (t *totals) add(o *totals) {
 	for port, n := range o.overflows {
 		t.addOverflows(port, n)
 	}
+	for series, r := range o.requests {
+		if r.Count() > 0 { // else it is kept for its memory only
+			t.addRequests(series, r)
+		}
+	}
+}
+
+func (t *totals) addRequests(s requests.Series, r *bpf.RequestTotals) {
+	if t.requests == nil {
+		t.requests = map[requests.Series]*bpf.RequestTotals{}
+	}
+	sum := t.requests[s]
+	if sum == nil {
+		sum = &bpf.RequestTotals{}
+		t.requests[s] = sum
+	}
+	sum.Add(r)
 }
 
 func (t *totals) addBlock(b blockKey, c *bpf.BlockIO) {

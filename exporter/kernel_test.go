@@ -31,6 +31,7 @@ type fakeSlot struct {
 	queues    []bpf.AcceptQueue
 	overflows map[int]uint64
 	exit      exit
+	requests  map[bpf.RequestKey]bpf.RequestTotals
 }
 
 func (k *fakeKernel) Counters(yield func(bpf.Slot, *bpf.Counters)) error {
@@ -100,6 +101,16 @@ func (k *fakeKernel) LastExits(yield func(uint32, string, time.Time)) error {
 	for _, s := range k.slots {
 		if s.exit.reason != "" {
 			yield(s.Number, s.exit.reason, s.exit.at)
+		}
+	}
+	return nil
+}
+
+func (k *fakeKernel) Requests(yield func(bpf.RequestKey, *bpf.RequestTotals)) error {
+	for _, s := range k.slots {
+		for key, t := range s.requests {
+			key.Slot = s.Number
+			yield(key, &t)
 		}
 	}
 	return nil

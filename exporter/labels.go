@@ -17,6 +17,11 @@ const maxLabelBytes = 256
 
 var workloadLabels = []string{"namespace", "pod", "container", "unit"}
 
+// labelsOf are the workload labels by their names.
+func labelsOf(w event.Workload) map[string]string {
+	return map[string]string{"namespace": w.Namespace, "pod": w.Pod, "container": w.Container, "unit": w.Unit}
+}
+
 // units are the endings of names that say in what a metric is measured.
 var units = []string{"seconds", "bytes", "ratio", "celsius", "volts", "amperes", "joules", "hertz", "meters", "grams"}
 
@@ -44,6 +49,7 @@ var labelDocs = map[string]labelDoc{
 	"pci":             {"requirements of PCI DSS that the rule is about, joined by commas", false},
 	"branch":          {"source branch of the build", true},
 	"cause":           {"why it happened", true},
+	"client":          {"who asks: namespace/pod/container, container or unit of this node, else what is known of the peer: service, DNS name, network", false},
 	"code":            {"numeric code of the outcome", true},
 	"collector":       {"name of the collector, as in `--collector.NAME`", true},
 	"container_id":    {"full id that the runtime gave the container", false},
@@ -79,10 +85,12 @@ var labelDocs = map[string]labelDoc{
 	"resource":        {"what is used: `cpu`, `memory`, `io`, `pids`, `accept_queue`", true},
 	"result":          {"how it ended, from a fixed list", true},
 	"revision":        {"source revision of the build", true},
+	"role":            {"what the workload is on a connection: `client` or `server`", true},
 	"rule":            {"name of the rule", false},
 	"runtime":         {"container runtime: containerd, cri-o, docker", true},
 	"sandbox":         {"id of the pod sandbox", false},
 	"sandbox_id":      {"id of the pod sandbox", false},
+	"server":          {"who answers, as for client", false},
 	"signal":          {"name of the signal", true},
 	"source":          {"where it comes from, from a fixed list", true},
 	"stage":           {"where on its way: see the metric", true},
@@ -102,6 +110,19 @@ var labelDocs = map[string]labelDoc{
 	"sensor":          {"sensor of a chip", true},
 	"sysname":         {"name of the operating system", true},
 	"time_zone":       {"abbreviation of the local time zone", true},
+
+	"db_operation_name":         {"operation of a database: a statement's verb, or a command", false},
+	"db_system_name":            {"kind of database: `postgresql`, `mysql`, `redis`, `memcached`, `mongodb`", true},
+	"dns_question_name":         {"name that is looked up; empty unless requests.dns_names is on", false},
+	"error_type":                {"empty if nothing failed; else the status or code that says so, `closed` for a connection that ended before the answer, `cancelled`, `_OTHER` for a failure without a code", true},
+	"http_request_method":       {"method of a request; `_OTHER` for those that HTTP does not define", true},
+	"http_response_status_code": {"status of a response; empty if none came", true},
+	"http_route":                {"path of a request, with all that is not fixed folded; `other` beyond requests.routes, empty for what a server does not know", false},
+	"messaging_operation_name":  {"operation of a broker, as its protocol calls it", false},
+	"messaging_system":          {"kind of broker: `kafka`, `rabbitmq`, `nats`", true},
+	"rpc_method":                {"full name of a method: package.Service/Method", false},
+	"rpc_response_status_code":  {"name of a call's status; empty if none came", true},
+	"rpc_system_name":           {"kind of call: `grpc`", true},
 }
 
 // appendKey appends what identifies a label set: each value behind its length. A value that cannot be shown as it is

@@ -252,8 +252,8 @@ type fold struct {
 	pass       uint64  // the last pass that brought something
 	total      float64 // counters: all that was brought; gauges: what pass brought
 	last       float64 // counters: the series' own value, already in total
-	counts     *Buckets
-	lastCounts *Buckets
+	counts     *tally
+	lastCounts *tally
 }
 
 // foldInto makes s a series that others are folded into, starting from what it has shown so far.
@@ -263,9 +263,10 @@ func (f *Family) foldInto(s *series) *series {
 	}
 	s.fold = &fold{total: s.shown, last: s.shown}
 	if f.kind == dto.MetricType_HISTOGRAM {
-		s.fold.counts, s.fold.lastCounts = &Buckets{}, &Buckets{}
+		s.fold.counts, s.fold.lastCounts = f.layout.newTally(), f.layout.newTally()
 		if s.counts != nil && s.pass != f.pass {
-			*s.fold.counts, *s.fold.lastCounts = *s.counts, *s.counts
+			s.fold.counts.set(s.counts)
+			s.fold.lastCounts.set(s.counts)
 		}
 	}
 	return s
@@ -290,10 +291,10 @@ func (o *fold) value(f *Family, own *cell) float64 {
 	return o.total
 }
 
-func (o *fold) histogram(f *Family, own *cell) *Buckets {
+func (o *fold) histogram(f *Family, own *cell) *tally {
 	if own.pass == f.pass {
 		o.counts.addIncrease(own.counts, o.lastCounts)
-		*o.lastCounts = *own.counts
+		o.lastCounts.set(own.counts)
 	}
 	return o.counts
 }
@@ -322,7 +323,7 @@ type folded struct {
 	cell
 	target     *series // nil if the family's values cannot be added up
 	last       float64
-	lastCounts *Buckets
+	lastCounts *tally
 }
 
 // A crowd is all label sets of a family that are not even remembered. It counts as one label set: what it brings is the
@@ -331,7 +332,7 @@ type crowd struct {
 	cell
 	sets, most uint64
 	last       float64
-	lastCounts Buckets
+	lastCounts *tally
 }
 
 // admit finds a place for a label set that is new: as f.key, w and labels say.
@@ -373,18 +374,21 @@ func (f *Family) joinCrowd() *cell {
 }
 
 // standIn returns the series that a label set without a place is folded into. A workload beyond its cap keeps its
-// labels and loses the others. Beyond the cap of the family or the node the workload goes, and enumerated labels stay
-// while there is room.
+// labels and those that the family keeps. Beyond the cap of the family or the node the workload goes, and enumerated
+// labels stay while there is room.
 func (f *Family) standIn(w event.Workload, labels []string, v verdict) *series {
 	if !f.additive {
 		return nil
 	}
+	kept := f.otherLabels()
+	for _, i := range f.kept {
+		kept[i] = labels[i]
+	}
 	if v == workloadFull {
-		if s := f.standInAt(w, f.otherLabels(), standIn); s != nil {
+		if s := f.standInAt(w, kept, standIn); s != nil {
 			return s
 		}
 	}
-	kept := f.otherLabels()
 	for i, name := range f.labels {
 		if labelDocs[name].few {
 			kept[i] = labels[i]
@@ -461,11 +465,11 @@ func (f *Family) bring(d *folded) {
 	switch f.kind {
 	case dto.MetricType_HISTOGRAM:
 		into.pass = f.pass
-		into.counts.addIncrease(d.counts, d.lastCounts)
 		if d.lastCounts == nil {
-			d.lastCounts = &Buckets{}
+			d.lastCounts = f.layout.newTally()
 		}
-		*d.lastCounts = *d.counts
+		into.counts.addIncrease(d.counts, d.lastCounts)
+		d.lastCounts.set(d.counts)
 	case dto.MetricType_COUNTER:
 		into.bring(f, increase(d.value, d.last))
 		d.last = d.value
@@ -494,6 +498,9 @@ func (f *Family) settleCrowd() {
 	switch f.kind {
 	case dto.MetricType_HISTOGRAM:
 		into.pass = f.pass
+		if c.lastCounts == nil {
+			c.lastCounts = f.layout.newTally()
+		}
 		c.lastCounts.raise(c.counts, into.counts)
 	case dto.MetricType_COUNTER:
 		into.bring(f, max(0, c.value-c.last))

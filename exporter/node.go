@@ -63,6 +63,7 @@ type NodeOptions struct {
 	Flags     *CommandLine
 	Want      bpf.Want
 	Kernel    bpf.Config
+	Requests  bpf.RequestOptions
 	Processes host.Config
 	Walked    func(begun time.Time, cgroups map[uint64]string) // told of every walk of the control groups
 	Log       *slog.Logger
@@ -88,6 +89,9 @@ func StartNode(ctx context.Context, o NodeOptions) (*Node, error) {
 	}
 	if err := n.walk(ctx); err != nil {
 		return nil, errors.Join(err, n.Agent.Close())
+	}
+	if err := n.Agent.SetRequests(o.Requests); err != nil && o.Want.Requests { // before the first one is counted
+		o.Log.Warn("requests are not looked at as the configuration says", "err", err)
 	}
 	n.Agent.Replan(o.Want)
 	n.Agent.FindSockets()

@@ -80,7 +80,8 @@ the embedded Prometheus adds its own metrics under their own names (` + "`promet
 for ` + "`other`" + `. A label set beyond a cap is added to the series with ` + "`other`" + ` in its labels, so sums stay right;
 ` + "`yagura_series_folded_total`" + ` counts it. What cannot be added up (` + "`_info`" + ` and the like) is left out instead.
 
-**Histograms** are native (schema 0) and classic at once; against a cap, one counts as its %d classic series.
+**Histograms** are native (schema 0, those of requests schema 3) and classic at once; against a cap, one counts as its %d
+classic series. Requests go by the conventions of OpenTelemetry; their bounds are those of ` + "`requests.bounds`" + `.
 `
 
 func writeEntry(page *bytes.Buffer, e Entry) {

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/yagura-io/yagura/bpf"
 	"github.com/yagura-io/yagura/rules/event"
 )
 
@@ -32,7 +33,9 @@ const maxExemplarRunes = 128
 type Family struct {
 	name, help  string
 	kind        dto.MetricType
+	layout      *layout  // of a histogram
 	labels      []string // without the workload labels, in the order of the arguments
+	kept        []int    // labels that a fold keeps, as places in labels
 	sorted      []int    // where each label of a series comes from, in the order of exposition
 	perWorkload bool
 	fixed       bool
@@ -79,7 +82,17 @@ func NewGauge(name, help string, labels ...string) *Family {
 
 // NewHistogram declares a histogram in seconds, under the same rules as NewCounter.
 func NewHistogram(name, help string, labels ...string) *Family {
-	return newFamily(name, help, dto.MetricType_HISTOGRAM, labels)
+	f := newFamily(name, help, dto.MetricType_HISTOGRAM, labels)
+	f.layout = powersOfTwo
+	return f
+}
+
+// NewRequestHistogram declares a histogram in seconds that is filled by AddRequests, with the bounds that the kernel
+// counts by.
+func NewRequestHistogram(name, help string, bounds []float64, labels ...string) *Family {
+	f := newFamily(name, help, dto.MetricType_HISTOGRAM, labels)
+	f.layout = requestLayout(bounds)
+	return f
 }
 
 func newFamily(name, help string, kind dto.MetricType, labels []string) *Family {
@@ -147,6 +160,19 @@ func (f *Family) NotAdditive() *Family {
 	return f
 }
 
+// Keeping names labels that a fold keeps as they are, while there is room: few values each, of which one must not be
+// mistaken for another, as success for failure. It returns f.
+func (f *Family) Keeping(labels ...string) *Family {
+	for _, label := range labels {
+		at := slices.Index(f.labels, label)
+		if at < 0 {
+			panic(fmt.Sprintf("metric %s: keeps label %q, which it does not have", f.name, label))
+		}
+		f.kept = append(f.kept, at)
+	}
+	return f
+}
+
 // Since says when the counters that the first pass finds began. Without it that is the start of the exporter. Series
 // that appear later began after the pass before. It returns f.
 func (f *Family) Since(start time.Time) *Family {
@@ -186,8 +212,8 @@ type cell struct {
 	pass   uint64 // the last pass that touched it
 	seen   int64  // when that pass began, Unix nanoseconds
 	value  float64
-	counts *Buckets // histograms only
-	shared bool     // stands for more than one label set: everything set adds up
+	counts *tally // histograms only
+	shared bool   // stands for more than one label set: everything set adds up
 }
 
 // A series is a label set with a place of its own. It is a prometheus.Metric; the exporter takes its dto as it is.
@@ -281,19 +307,28 @@ func (f *Family) mustHoldNumbers() {
 
 // AddHistogram adds all that h has counted so far to what this pass has already set for these labels.
 func (f *Family) AddHistogram(w event.Workload, h *Buckets, labels ...string) {
-	if f.kind != dto.MetricType_HISTOGRAM {
-		panic(fmt.Sprintf("metric %s: not a histogram", f.name))
+	f.addCounts(w, nil, h.Counts[:], h.Sum, labels)
+}
+
+// AddRequests is AddHistogram for what the kernel has counted of requests.
+func (f *Family) AddRequests(w event.Workload, t *bpf.RequestTotals, labels ...string) {
+	f.addCounts(w, t.Classic[:], t.Native[:], float64(t.SumNs)/1e9, labels)
+}
+
+func (f *Family) addCounts(w event.Workload, classic, native []uint64, sum float64, labels []string) {
+	if f.layout == nil || len(classic) != f.layout.classic() || len(native) != f.layout.native {
+		panic(fmt.Sprintf("metric %s: not a histogram of this kind", f.name))
 	}
 	c := f.cell(w, labels)
 	first := f.touch(c)
 	if c.counts == nil {
-		c.counts = &Buckets{}
+		c.counts = f.layout.newTally()
 	}
 	if first {
-		*c.counts = *h
+		c.counts.setCounts(classic, native, sum)
 		return
 	}
-	c.counts.add(h)
+	c.counts.addCounts(classic, native, sum)
 }
 
 // touch reports whether this is the first time in this pass.
@@ -395,7 +430,7 @@ func (f *Family) add(key []byte, w *workload, r rank) *series {
 	case dto.MetricType_COUNTER:
 		s.metric.Counter = &dto.Counter{Value: &s.shown, CreatedTimestamp: f.createdAt()}
 	case dto.MetricType_HISTOGRAM:
-		s.metric.Histogram = newHistogram(f.createdAt())
+		s.metric.Histogram = f.layout.newHistogram(f.createdAt())
 	default:
 		s.metric.Gauge = &dto.Gauge{Value: &s.shown}
 	}

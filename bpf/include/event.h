@@ -393,10 +393,11 @@ struct l7_totals {
 struct l7_options {
 	u64 slow_ns;             /* requests that take longer are samples */
 	u64 bounds[L7_BOUNDS];   /* classic bounds in ns, ascending */
-	u32 names[L7_PROTOCOLS]; /* how many names are told apart by slot, protocol and role */
+	u32 names[16];           /* by protocol: how many names are told apart by slot and role */
 	u32 samples;             /* at most so many a second and CPU; 0 for none */
 	u32 every;               /* one request in so many is a sample though it is neither slow nor failed; 0 for none */
 	u32 dns_names;           /* whether DNS answers are told, for names of addresses */
+	u32 reserved;
 };
 
 enum l7_sample_kind {

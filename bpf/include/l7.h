@@ -20,8 +20,8 @@
 /* How a system call moves bytes. */
 enum l7_kind {
 	L7_IGNORED,
-	L7_RECEIVES, L7_RECEIVES_VECTOR, L7_RECEIVES_MESSAGE, L7_RECEIVES_FILE,
-	L7_SENDS, L7_SENDS_VECTOR, L7_SENDS_MESSAGE, L7_SENDS_FILE,
+	L7_RECEIVES, L7_RECEIVES_VECTOR, L7_RECEIVES_MESSAGE, L7_RECEIVES_MANY, L7_RECEIVES_FILE,
+	L7_SENDS, L7_SENDS_VECTOR, L7_SENDS_MESSAGE, L7_SENDS_MANY, L7_SENDS_FILE,
 	L7_SPLICES,
 };
 
@@ -57,6 +57,7 @@ struct l7_conn {
 	u32 slot, generation, peer_slot, peer_generation;
 	u32 pid, text_name;   /* text_name: the name that text spells */
 	u32 admitted, ns_net; /* admitted: a name that is told apart for sure */
+	u32 streams, reserved; /* requests with an id that have not ended */
 	u8 protocol, role, direction, tries; /* direction: 1 response, 0 request, 2 none yet */
 	u8 tls, joined;
 	u8 head, tail;        /* of queue: head only moves by responses, tail only by requests */
@@ -80,7 +81,8 @@ struct l7_look {
 	bool waiting;  /* a request waits */
 };
 
-/* What it says. All 0 means: I need more bytes to say anything. */
+/* What it says. All 0 means: I need more bytes to say anything. Without take, but with ends, the oldest request is over
+ * though no bytes tell so, and the same look comes again. */
 struct l7_verdict {
 	u64 take;     /* bytes that are judged by this, and may be more than are left; L7_FOREVER */
 	u32 id;       /* of the stream or message, where responses come in any order; 0 for first in, first out */
@@ -93,15 +95,21 @@ struct l7_verdict {
 	u8 method, end;
 	u8 becomes;   /* protocol from now on, 0 for no change */
 	u8 alone;     /* what begins and ends here at once is not in the queue: one-way requests, deliveries */
+	u8 protocol;  /* of a request with an id, where it is not the connection's; 0 */
 };
 
 /* Reading with a bound that the verifier sees. */
 static __always_inline u8 l7_byte(struct l7_look *l, u32 at) { return l->bytes[at & (L7_WINDOW - 1)]; }
 static __always_inline u64 l7_word(struct l7_look *l, u32 at)
 {
+#ifdef L7_NATIVE
 	u64 w;
 	__builtin_memcpy(&w, l->bytes + (at & (L7_WINDOW - 1)), 8);
 	return w;
+#else
+	/* For the kernel a copy of what may not be aligned would become 22 instructions, byte by byte. */
+	return *(u64 *)(l->bytes + (at & (L7_WINDOW - 1)));
+#endif
 }
 static __always_inline u32 l7_be32(struct l7_look *l, u32 at)
 {

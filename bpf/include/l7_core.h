@@ -15,6 +15,7 @@ struct l7_run {
 	u32 part, part_count;
 	u32 slot, pid;
 	u32 syscall, kind;
+	u32 looker, reserved0; /* whose memory this is */
 	s64 result;
 	u8 response, begins; /* 0 or 1, which the verifier is shown; begins: the direction has just changed */
 	u8 reserved[6];
@@ -29,7 +30,7 @@ static __always_inline void l7_unmatched(u8 protocol, u8 reason);
 static __always_inline void l7_named(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v);
 static __always_inline void l7_stream_begins(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v);
 static __always_inline void l7_stream_noted(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v);
-static __always_inline void l7_stream_ends(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v);
+static __always_inline bool l7_stream_take(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v, struct l7_pending *p, u16 *status);
 
 /* ---- the queue of requests: written by whoever reads the requests, emptied by whoever reads the responses ---- */
 
@@ -61,26 +62,28 @@ static __always_inline void l7_push(struct l7_run *r, struct l7_conn *c, u32 nam
 	c->tail++;
 }
 
-static __always_inline void l7_pop(struct l7_run *r, struct l7_conn *c, u16 status, u8 end)
+/* Takes the oldest request that waits out of the queue; false if there is none. */
+static __always_inline bool l7_pop(struct l7_conn *c, struct l7_pending *p)
 {
-	struct l7_pending *p = l7_oldest(c);
+	struct l7_pending *oldest = l7_oldest(c);
 
 	if (!l7_waits(c)) {
 		l7_unmatched(c->protocol, L7_NO_REQUEST);
-		return;
+		return false;
 	}
-	l7_finish(r, c, p, status, end);
-	if (p->count > 1)
-		p->count--;
+	*p = *oldest;
+	if (oldest->count > 1)
+		oldest->count--;
 	else
 		c->head++;
+	return true;
 }
 
 /* ---- bytes ---- */
 
-static __always_inline void l7_advance(struct l7_run *r, u64 n)
+/* The slow halves of l7_advance and l7_fill, for calls whose bytes are in several buffers. They work on the run alone. */
+static __always_inline void l7_advance_parts(struct l7_run *r, u64 n)
 {
-	r->left -= n < r->left ? n : r->left;
 	for (int i = 0; i <= L7_PARTS; i++) {
 		u64 step = n < r->length ? n : r->length;
 		r->base += step;
@@ -95,39 +98,67 @@ static __always_inline void l7_advance(struct l7_run *r, u64 n)
 	}
 }
 
+static __always_inline void l7_fill_parts(struct l7_run *r, u32 window)
+{
+	struct l7_look *l = &r->look;
+	u32 have = l->have, part = r->part;
+
+	for (int i = 0; i < 2; i++) { /* a header may end in the next buffer, or the one behind it */
+		if (have >= window || have >= l->left || part >= r->part_count)
+			break;
+		u64 *next = r->parts[part & (L7_PARTS - 1)];
+		u64 n = window - have;
+		if (n > next[1])
+			n = next[1];
+		if (n > l->left - have)
+			n = l->left - have;
+		if (n && n <= L7_WINDOW) {
+			if (l7_copy(l->bytes + (have & (L7_WINDOW - 1)), n, next[0]))
+				break;
+			have += n;
+		}
+		part++;
+	}
+	l->have = have;
+}
+
+static __always_inline void l7_advance_rest(struct l7_run *r, u64 n);
+static __always_inline void l7_fill_rest(struct l7_run *r, u32 window);
+
+static __always_inline void l7_advance(struct l7_run *r, u64 n)
+{
+	r->left -= n < r->left ? n : r->left;
+	if (n < r->length || !r->part_count) {
+		r->base += n;
+		r->length -= n < r->length ? n : r->length;
+	} else {
+		l7_advance_rest(r, n);
+	}
+}
+
 /* Puts what stands at the place into the look, behind what was carried; at most window bytes. */
 static __always_inline void l7_fill(struct l7_run *r, struct l7_half *h, u32 window)
 {
 	struct l7_look *l = &r->look;
 	u32 have = h->carried & (L7_CARRY - 1);
-	u64 base = r->base, length = r->length;
-	u32 part = r->part;
+	u64 n = window - have;
 
-	for (u32 i = 0; i < L7_CARRY / 8; i++)
-		((u64 *)l->bytes)[i] = ((u64 *)h->carry)[i];
+	if (have)
+		for (u32 i = 0; i < L7_CARRY / 8; i++)
+			((u64 *)l->bytes)[i] = ((u64 *)h->carry)[i];
 	l->left = have + r->left;
-	for (int i = 0; i < 3; i++) { /* a header may end in the next buffer, or the one behind it */
-		u64 n = window - have;
-		if (n > length)
-			n = length;
-		if (n > l->left - have)
-			n = l->left - have;
-		if (n && n <= L7_WINDOW) {
-			if (l7_copy(l->bytes + (have & (L7_WINDOW - 1)), n, base))
-				break;
-			have += n;
-		}
-		if (have >= window || have >= l->left || part >= r->part_count)
-			break;
-		u64 *next = r->parts[part & (L7_PARTS - 1)];
-		base = next[0];
-		length = next[1];
-		part++;
-	}
+	if (n > r->length)
+		n = r->length;
+	if (n > r->left)
+		n = r->left;
+	if (n && n <= L7_WINDOW && !l7_copy(l->bytes + have, n, r->base))
+		have += n;
 	l->have = have;
 	l->response = r->response;
 	l->waiting = false;
 	l->method = 0;
+	if (have < window && have < l->left && r->part < r->part_count)
+		l7_fill_rest(r, window);
 }
 
 static __always_inline void l7_lose(struct l7_conn *c, struct l7_half *h)
@@ -140,16 +171,12 @@ static __always_inline void l7_lose(struct l7_conn *c, struct l7_half *h)
 }
 
 /* Passes what was judged before; false if that is all of the call. */
-static __always_inline bool l7_skip(struct l7_run *r, struct l7_conn *c, struct l7_half *h)
+static __always_inline bool l7_skip(struct l7_run *r, struct l7_half *h)
 {
 	u64 n = h->skip < r->left ? h->skip : r->left;
 
 	if (h->skip != L7_FOREVER)
 		h->skip -= n;
-	if (!h->skip && h->ending) {
-		h->ending = 0;
-		l7_pop(r, c, h->status, h->end);
-	}
 	if (n == r->left)
 		return false;
 	l7_advance(r, n);
@@ -184,8 +211,14 @@ static __always_inline bool l7_keep(struct l7_run *r, struct l7_half *h)
 	return true;
 }
 
-/* Does what a verdict says; false ends the call. */
-static __always_inline bool l7_obey(struct l7_run *r, struct l7_conn *c, struct l7_half *h)
+/* Has a parser look, which fills the verdict; set is which parsers this program has, as each takes room in it. */
+static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *c, struct l7_half *h);
+
+/* What has ended with a step. */
+enum l7_ended { L7_NOTHING, L7_OLDEST /* the request that waits longest */, L7_ALONE, L7_STREAM };
+
+/* Does what a verdict says of requests, and tells what has ended. */
+static __always_inline u8 l7_obey(struct l7_run *r, struct l7_conn *c, struct l7_half *h)
 {
 	struct l7_verdict *v = &r->verdict;
 
@@ -193,41 +226,47 @@ static __always_inline bool l7_obey(struct l7_run *r, struct l7_conn *c, struct 
 		c->protocol = v->becomes;
 	if (v->begins && v->name)
 		l7_named(r, c, v);
-	if (v->alone) {
-		struct l7_pending p = {.ns = r->now, .name = v->name, .count = 1, .method = v->method, .protocol = c->protocol};
-		l7_finish(r, c, &p, v->status, v->end);
-	} else if (v->id) {
+	if (v->alone)
+		return L7_ALONE;
+	if (v->id) {
 		if (v->begins)
 			l7_stream_begins(r, c, v);
 		if (v->notes)
 			l7_stream_noted(r, c, v);
-		if (v->ends)
-			l7_stream_ends(r, c, v);
-	} else if (v->begins) {
+		return v->ends ? L7_STREAM : L7_NOTHING;
+	}
+	if (v->begins) {
 		l7_push(r, c, v->name, v->method);
 	} else if (v->ends) {
 		h->status = v->status;
 		h->end = v->end;
 		h->ending = 1;
 	}
-	bool more = l7_take(r, h, v->take);
-	if (h->ending && !h->skip) {
-		h->ending = 0;
-		l7_pop(r, c, h->status, h->end);
-	}
-	return more;
+	return L7_NOTHING;
 }
 
-/* What a protocol's parser says of the look; set is which of them this program has, as each takes room in it. */
-static __always_inline void l7_parse(u32 set, struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v);
-
-/* One message or part of one; false when nothing of the call is left that can be judged. */
-static __always_inline bool l7_step(u32 set, u32 window, struct l7_run *r, struct l7_conn *c)
+static __always_inline void l7_end(struct l7_run *r, struct l7_conn *c, struct l7_half *h, u8 what)
 {
-	struct l7_half *h = &c->half[r->response & 1];
+	struct l7_verdict *v = &r->verdict;
+	struct l7_pending p = {.ns = r->now, .name = v->name, .count = 1, .method = v->method, .protocol = c->protocol};
+	u16 status = v->status;
+	u8 end = v->end;
 
-	if (h->skip && !l7_skip(r, c, h))
-		return false;
+	if (what == L7_OLDEST) {
+		h->ending = 0;
+		status = h->status;
+		end = h->end;
+		if (!l7_pop(c, &p))
+			return;
+	} else if (what == L7_STREAM && !l7_stream_take(r, c, v, &p, &status)) {
+		return;
+	}
+	l7_finish(r, c, &p, status, end);
+}
+
+/* Shows a parser what stands at the place; false if nothing comes of it. */
+static __always_inline bool l7_judge(u32 set, u32 window, struct l7_run *r, struct l7_conn *c, struct l7_half *h)
+{
 	l7_fill(r, h, window);
 	if (!r->look.have) {
 		l7_lose(c, h); /* what cannot be read, as of sendfile, stands where a message begins */
@@ -238,21 +277,34 @@ static __always_inline bool l7_step(u32 set, u32 window, struct l7_run *r, struc
 		r->look.method = l7_oldest(c)->method;
 	}
 	__builtin_memset(&r->verdict, 0, sizeof(r->verdict));
-	l7_parse(set, c, h, &r->look, &r->verdict);
-	if (r->verdict.lost) {
+	l7_parse(set, r, c, h);
+	if (!r->verdict.lost && (r->verdict.take ? r->verdict.take >= h->carried : r->verdict.ends))
+		return true;
+	if (r->verdict.lost || r->verdict.take || !l7_keep(r, h))
 		l7_lose(c, h);
-		return false;
+	return false;
+}
+
+/* One message, or part of one, or the rest of one that is judged; false when nothing of the call is left that can be judged. */
+static __always_inline bool l7_step(u32 set, u32 window, struct l7_run *r, struct l7_conn *c)
+{
+	struct l7_half *h = &c->half[r->response & 1];
+	u8 ended = L7_NOTHING;
+	bool more;
+
+	if (h->skip) {
+		more = l7_skip(r, h);
+	} else {
+		if (!l7_judge(set, window, r, c, h))
+			return false;
+		ended = l7_obey(r, c, h);
+		more = !r->verdict.take || l7_take(r, h, r->verdict.take);
 	}
-	if (!r->verdict.take) {
-		if (!l7_keep(r, h))
-			l7_lose(c, h);
-		return false;
-	}
-	if (r->verdict.take < h->carried) {
-		l7_lose(c, h);
-		return false;
-	}
-	return l7_obey(r, c, h);
+	if (h->ending && !h->skip)
+		ended = L7_OLDEST;
+	if (ended)
+		l7_end(r, c, h, ended);
+	return more;
 }
 
 /* An exchange of a protocol that is none of ours. */
@@ -260,10 +312,11 @@ static __always_inline void l7_exchange(struct l7_run *r, struct l7_conn *c)
 {
 	if (!r->begins)
 		return;
+	struct l7_pending p;
 	if (!r->response && !l7_waits(c))
 		l7_push(r, c, L7_NONE, 0);
-	else if (r->response && l7_waits(c))
-		l7_pop(r, c, 0, L7_OK);
+	else if (r->response && l7_waits(c) && l7_pop(c, &p))
+		l7_finish(r, c, &p, 0, L7_OK);
 }
 
 /* Notes a change of direction, after which a lost half may find itself again. */

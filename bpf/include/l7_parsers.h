@@ -14,16 +14,21 @@
 #include "l7_kafka.h"
 #include "l7_amqp.h"
 #include "l7_nats.h"
+#include "l7_dns.h"
 
 /* Which parsers one program has: each is verified with all the others of its program. */
 #define L7_SET(protocol) (1u << (protocol))
-#define L7_SET_TEXT (L7_SET(L7_HTTP) | L7_SET(L7_REDIS) | L7_SET(L7_MEMCACHED) | L7_SET(L7_NATS))
+#define L7_SET_FIRST (L7_SET(L7_HTTP) | L7_SET(L7_REDIS)) /* of the program that every call comes to */
+#define L7_SET_TEXT (L7_SET(L7_MEMCACHED) | L7_SET(L7_NATS))
 #define L7_SET_SQL (L7_SET(L7_POSTGRES) | L7_SET(L7_MYSQL))
-#define L7_SET_BINARY (L7_SET(L7_MONGO) | L7_SET(L7_KAFKA) | L7_SET(L7_AMQP))
+#define L7_SET_BINARY (L7_SET(L7_MONGO) | L7_SET(L7_KAFKA) | L7_SET(L7_AMQP) | L7_SET(L7_DNS))
 #define L7_SET_HTTP2 L7_SET(L7_HTTP2)
 
-static __always_inline void l7_parse(u32 set, struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
+#ifdef L7_NATIVE
+static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *c, struct l7_half *h)
 {
+	struct l7_look *l = &r->look;
+	struct l7_verdict *v = &r->verdict;
 	u32 protocol = c->protocol;
 
 	if (set & L7_SET(L7_HTTP) && protocol == L7_HTTP)
@@ -44,11 +49,14 @@ static __always_inline void l7_parse(u32 set, struct l7_conn *c, struct l7_half 
 		kafka_look(c, h, l, v);
 	else if (set & L7_SET(L7_AMQP) && protocol == L7_AMQP)
 		amqp_look(c, h, l, v);
+	else if (set & L7_SET(L7_DNS) && protocol == L7_DNS)
+		dns_look(c, h, l, v);
 	else if (set & L7_SET(L7_HTTP2) && (protocol == L7_HTTP2 || protocol == L7_GRPC))
 		http2_look(c, h, l, v);
 	else
 		v->lost = 1;
 }
+#endif
 
 /* Whether a TLS record begins here: handshake or alert of SSL 3.0 to TLS 1.3. */
 static __always_inline bool l7_is_tls(struct l7_look *l)
@@ -80,8 +88,16 @@ static __always_inline u8 l7_classify(struct l7_look *l)
 		return L7_REDIS;
 	if (memcached_is(l))
 		return L7_MEMCACHED;
+	if (dns_is_stream(l))
+		return L7_DNS;
 	return L7_UNKNOWN;
 }
+
+#ifdef L7_NATIVE
+static __always_inline u8 l7_classify_look(struct l7_run *r) { return l7_classify(&r->look); }
+#else
+static __always_inline u8 l7_classify_look(struct l7_run *r);
+#endif
 
 #define L7_TRIES 6 /* changes of direction after which a connection is of none of our protocols */
 
@@ -96,7 +112,7 @@ static __always_inline void l7_recognise(struct l7_run *r, struct l7_conn *c)
 		c->tls = L7_ENCRYPTED;
 		return;
 	}
-	c->protocol = l7_classify(&r->look);
+	c->protocol = l7_classify_look(r);
 	if (c->protocol == L7_UNKNOWN && ++c->tries >= L7_TRIES)
 		c->protocol = L7_TCP;
 }

@@ -4,7 +4,22 @@
 #define YAGURA_L7_STATE_H
 
 #include "socket.h"
+#define L7_HPACK
 #include "l7_parsers.h"
+
+/* Requests of connections that answer in any order. */
+struct l7_stream_key {
+	u64 sock;
+	u32 id, reserved;
+};
+struct l7_stream {
+	struct l7_pending p;
+	u16 status;
+	u8 text_length, traced;
+	u32 reserved;
+	char text[L7_TEXT];
+	char trace[32];
+};
 
 /* The memory that one look takes, by who looks: system calls, probes of libraries, and interrupts, each of which may come
  * between the one before. */
@@ -14,6 +29,7 @@ struct l7_scratch {
 	struct l7_conn fresh;
 	struct l7_key key;
 	struct l7_edge edge;
+	struct l7_stream stream;
 	u64 second; /* samples are bounded by second: of the clock, and how many it has had */
 	u32 used, seen;
 	u8 room[2 * L7_WINDOW]; /* never written: the verifier adds up the greatest place and the greatest length of a copy */
@@ -48,6 +64,22 @@ struct {
 	__type(key, u32);
 	__type(value, struct l7_totals);
 } l7_nothing SEC(".maps");
+
+/* Header fields of connections of HTTP/2, and what a new one begins with. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64); /* address of the socket */
+	__type(value, struct l7_hpack);
+} l7_hpacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct l7_hpack);
+} l7_no_hpack SEC(".maps");
 
 /* Names that are told apart; under the name 0 how many there are. */
 struct {
@@ -90,19 +122,6 @@ struct {
 	__type(value, struct owner);
 } l7_peers SEC(".maps");
 
-/* Requests of connections that answer in any order. */
-struct l7_stream_key {
-	u64 sock;
-	u32 id, reserved;
-};
-struct l7_stream {
-	struct l7_pending p;
-	u16 status;
-	u8 text_length, traced;
-	u32 reserved;
-	char text[L7_TEXT];
-	char trace[32];
-};
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8192);
@@ -125,9 +144,7 @@ static __always_inline struct l7_scratch *l7_scratch_of(u32 looker)
 static __always_inline long l7_copy(void *to, u32 n, u64 from)
 {
 	barrier_var(n); /* the compiler has proved the bound already; the verifier wants to see it */
-	if (n > L7_WINDOW)
-		return -1;
-	return bpf_probe_read_user(to, n, (void *)from);
+	return bpf_probe_read_user(to, n & (2 * L7_WINDOW - 1), (void *)from);
 }
 
 static __always_inline void l7_unmatched(u8 protocol, u8 reason)
@@ -136,6 +153,20 @@ static __always_inline void l7_unmatched(u8 protocol, u8 reason)
 	u64 *n = bpf_map_lookup_elem(&l7_unmatched_counts, &i);
 	if (n)
 		(*n)++;
+}
+
+static __always_inline struct l7_hpack *l7_hpack_of(struct l7_run *r, struct l7_conn *c)
+{
+	u64 key = r->key;
+	u32 zero = 0;
+	struct l7_hpack *p = bpf_map_lookup_elem(&l7_hpacks, &key);
+
+	if (p)
+		return p;
+	void *none = bpf_map_lookup_elem(&l7_no_hpack, &zero);
+	if (none && bpf_map_update_elem(&l7_hpacks, &key, none, BPF_NOEXIST))
+		l7_unmatched(L7_HTTP2, L7_NO_ROOM);
+	return bpf_map_lookup_elem(&l7_hpacks, &key);
 }
 
 /* ---- samples ---- */
@@ -152,14 +183,15 @@ static __always_inline bool l7_may_sample(struct l7_run *r)
 	return s->used++ < l7_settings.samples;
 }
 
-/* p.name is as it was counted; end and status as well. */
-static __always_inline void l7_tell(struct l7_run *r, struct l7_conn *c, struct l7_key *key, u64 ns, u16 kind)
+/* Tells of a request that is called name; false if there is no room. Its text and trace are told if they are those of the last
+ * request that began, as only these are kept. */
+static __always_inline bool l7_tell(struct l7_run *r, struct l7_conn *c, struct l7_key *key, u32 name, u64 ns, u16 kind)
 {
 	struct l7_sample *s = bpf_ringbuf_reserve(&l7_samples, sizeof(*s), 0);
 
 	if (!s) {
 		l7_unmatched(key->protocol, L7_NO_ROOM);
-		return;
+		return false;
 	}
 	s->boot = r->now;
 	s->duration = ns;
@@ -176,14 +208,15 @@ static __always_inline void l7_tell(struct l7_run *r, struct l7_conn *c, struct 
 	s->role = key->role;
 	s->method = key->method;
 	s->end = key->end;
-	s->traced = c->traced;
+	s->traced = c->traced && !l7_waits(c);
 	__builtin_memset(s->reserved, 0, sizeof(s->reserved));
 	__builtin_memcpy(s->local, c->local, sizeof(s->local));
 	__builtin_memcpy(s->remote, c->remote, sizeof(s->remote));
 	__builtin_memcpy(s->text, c->text, sizeof(s->text));
 	__builtin_memcpy(s->trace, c->trace, sizeof(s->trace));
-	s->text_length = c->text_length;
+	s->text_length = c->text_name == name ? c->text_length : 0;
 	bpf_ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+	return true;
 }
 
 /* Whether a name is told apart: it was before, or it is the first time, there is room, and user space was told. */
@@ -202,13 +235,17 @@ static __always_inline bool l7_admit(struct l7_run *r, struct l7_conn *c, struct
 		bpf_map_update_elem(&l7_names, &n, &none, BPF_NOEXIST);
 		count = bpf_map_lookup_elem(&l7_names, &n);
 	}
+	barrier_var(protocol);
 	if (!count || *count >= l7_settings.names[protocol & 15])
 		return false;
-	increment(*count);
 	n.name = key->name;
 	if (bpf_map_update_elem(&l7_names, &n, &one, BPF_NOEXIST))
+		return true; /* another processor was first */
+	if (!l7_tell(r, c, key, key->name, 0, L7_SAMPLE_NAME)) {
+		bpf_map_delete_elem(&l7_names, &n);
 		return false;
-	l7_tell(r, c, key, 0, L7_SAMPLE_NAME);
+	}
+	increment(*count);
 	return true;
 }
 
@@ -314,7 +351,9 @@ static __always_inline void l7_add(struct l7_key *key, u64 ns)
 	}
 	if (!t)
 		return;
-	u32 bucket = l7_bucket(ns), bound = l7_bound(ns);
+	u64 bucket = l7_bucket(ns), bound = l7_bound(ns);
+	barrier_var(bucket);
+	barrier_var(bound);
 	__sync_fetch_and_add(&t->sum_ns, ns);
 	if (bound <= L7_BOUNDS)
 		increment(t->classic[bound]);
@@ -328,6 +367,7 @@ static __always_inline void l7_finish(struct l7_run *r, struct l7_conn *c, struc
 	struct l7_scratch *s = l7_scratch_around(r);
 	struct l7_key *key = &s->key;
 	u64 ns = r->now > p->ns ? r->now - p->ns : 0;
+	end = http2_ended(c, p->protocol, status, end);
 	bool failed = end != L7_OK && end != L7_ONE_WAY;
 
 	__builtin_memset(key, 0, sizeof(*key));
@@ -349,7 +389,7 @@ static __always_inline void l7_finish(struct l7_run *r, struct l7_conn *c, struc
 		kind |= L7_SAMPLE_REGULAR;
 	}
 	if (kind && l7_may_sample(r))
-		l7_tell(r, c, key, ns, kind);
+		l7_tell(r, c, key, p->name, ns, kind);
 	l7_add(key, ns);
 }
 
@@ -359,10 +399,9 @@ static __always_inline void l7_keep_text(struct l7_run *r, struct l7_conn *c, st
 	u32 at = v->name_at & (L7_WINDOW - 1), n = v->name_length < L7_TEXT ? v->name_length : L7_TEXT;
 
 	for (u32 i = 0; i < L7_TEXT; i += 8) { /* what is behind the name, as a query string, is not kept */
-		u64 w;
-		__builtin_memcpy(&w, r->look.bytes + at + i, 8);
+		u64 w = *(u64 *)(r->look.bytes + at + i);
 		w = n >= i + 8 ? w : n > i ? low_bytes(w, n - i) : 0;
-		__builtin_memcpy(c->text + i, &w, 8);
+		*(u64 *)(c->text + i) = w;
 	}
 	c->text_length = n;
 	c->text_name = v->name;
@@ -392,10 +431,23 @@ static __always_inline void l7_named(struct l7_run *r, struct l7_conn *c, struct
 static __always_inline void l7_stream_begins(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v)
 {
 	struct l7_stream_key key = {.sock = r->key, .id = v->id};
-	struct l7_stream s = {.p = {.ns = r->now, .name = v->name, .count = 1, .method = v->method, .protocol = c->protocol}};
+	struct l7_stream *s = &l7_scratch_around(r)->stream;
 
-	if (bpf_map_update_elem(&l7_streams, &key, &s, BPF_ANY))
+	__builtin_memset(s, 0, sizeof(*s));
+	s->p.ns = r->now;
+	s->p.name = v->name;
+	s->p.count = 1;
+	s->p.method = v->method;
+	s->p.protocol = v->protocol ? v->protocol : c->protocol;
+	s->status = v->status;
+	s->text_length = c->text_length;
+	s->traced = c->traced;
+	__builtin_memcpy(s->text, c->text, sizeof(s->text));
+	__builtin_memcpy(s->trace, c->trace, sizeof(s->trace));
+	if (bpf_map_update_elem(&l7_streams, &key, s, BPF_ANY))
 		l7_unmatched(c->protocol, L7_NO_ROOM);
+	else
+		increment(c->streams);
 }
 
 static __always_inline void l7_stream_noted(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v)
@@ -404,20 +456,30 @@ static __always_inline void l7_stream_noted(struct l7_run *r, struct l7_conn *c,
 	struct l7_stream *s = bpf_map_lookup_elem(&l7_streams, &key);
 
 	if (s)
-		s->status = v->status;
+		http2_note(v, &s->p.protocol, &s->status);
 }
 
-static __always_inline void l7_stream_ends(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v)
+static __always_inline bool l7_stream_take(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v, struct l7_pending *p, u16 *status)
 {
 	struct l7_stream_key key = {.sock = r->key, .id = v->id};
 	struct l7_stream *s = bpf_map_lookup_elem(&l7_streams, &key);
 
 	if (!s) {
-		l7_unmatched(c->protocol, L7_NO_REQUEST);
-		return;
+		if (v->end != L7_CANCELLED) /* what is reset may have ended before */
+			l7_unmatched(c->protocol, L7_NO_REQUEST);
+		return false;
 	}
-	l7_finish(r, c, &s->p, v->status ? v->status : s->status, v->end);
+	*p = s->p;
+	if (v->notes || !v->status)
+		*status = s->status;
+	__sync_fetch_and_add(&c->streams, -1);
+	c->text_name = s->p.name; /* what is told of the request is its own */
+	c->text_length = s->text_length;
+	c->traced = s->traced;
+	__builtin_memcpy(c->text, s->text, sizeof(s->text));
+	__builtin_memcpy(c->trace, s->trace, sizeof(s->trace));
 	bpf_map_delete_elem(&l7_streams, &key);
+	return true;
 }
 
 #endif

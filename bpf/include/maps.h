@@ -110,6 +110,14 @@ struct {
 	__type(value, struct last_seen);
 } last_seen SEC(".maps");
 
+/* Processes that have a ring of io_uring, whose reads and writes no system call shows. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u32); /* process */
+	__type(value, u8);
+} ring_users SEC(".maps");
+
 volatile u64 groups_made SEC(".data.groups") = 0;
 
 #endif

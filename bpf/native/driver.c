@@ -2,6 +2,7 @@
 /* The parsers as a program: it reads what each side of a connection sends, and writes what they make of it. See
  * bpf/native_test.go, which speaks to it, for the lines. With FUZZ it is a target of libFuzzer instead. */
 #define L7_NATIVE
+#define L7_HPACK
 #include <stdio.h>
 #include <stdlib.h>
 #include "../include/l7_parsers.h"
@@ -13,6 +14,8 @@ static const char *reasons[L7_REASONS] = {"no_request", "lost_framing", "queue_m
 
 static struct l7_run run;
 static struct l7_conn conn;
+static struct l7_hpack hpack;
+static bool tableless;
 static u64 now;
 static bool quiet;
 
@@ -57,7 +60,10 @@ static void say_text(u32 hash, const char *text, u32 length)
 	struct name *n = &names[name_count++];
 	n->hash = hash;
 	for (u32 i = 0; i < length && i < L7_TEXT; i++)
-		n->text[i] = text[i] > 32 && text[i] < 127 ? text[i] : '.';
+		if (text[0])
+			n->text[i] = text[i] > 32 && text[i] < 127 ? text[i] : '.';
+		else if (2 * i + 2 < sizeof(n->text)) /* a binary protocol's: numbers */
+			sprintf(n->text + 2 * i, "%02x", (u8)text[i]);
 }
 
 static __always_inline long l7_copy(void *to, u32 n, u64 from)
@@ -68,6 +74,10 @@ static __always_inline long l7_copy(void *to, u32 n, u64 from)
 	return 0;
 }
 
+static __always_inline void l7_advance_rest(struct l7_run *r, u64 n) { l7_advance_parts(r, n); }
+
+static __always_inline void l7_fill_rest(struct l7_run *r, u32 window) { l7_fill_parts(r, window); }
+
 static __always_inline void l7_unmatched(u8 protocol, u8 reason)
 {
 	if (!quiet)
@@ -77,6 +87,7 @@ static __always_inline void l7_unmatched(u8 protocol, u8 reason)
 static __always_inline void l7_finish(struct l7_run *r, struct l7_conn *c, struct l7_pending *p, u16 status, u8 end)
 {
 	(void)r;
+	end = http2_ended(c, p->protocol, status, end);
 	c->requests++;
 	if (end != L7_OK && end != L7_ONE_WAY)
 		c->failures++;
@@ -98,9 +109,18 @@ static __always_inline void l7_named(struct l7_run *r, struct l7_conn *c, struct
 		for (u32 i = 0; i < 32; i++)
 			c->trace[i] = l7_byte(&r->look, v->trace_at + i);
 		c->traced = 1;
+		if (!quiet && c->protocol == L7_HTTP2)
+			printf("trace %.32s\n", c->trace);
 	}
 	if (!quiet)
 		say_text(v->name, c->text, n);
+}
+
+static __always_inline struct l7_hpack *l7_hpack_of(struct l7_run *r, struct l7_conn *c)
+{
+	(void)r;
+	(void)c;
+	return tableless ? NULL : &hpack;
 }
 
 static struct stream *find(u32 id)
@@ -122,31 +142,35 @@ static __always_inline void l7_stream_begins(struct l7_run *r, struct l7_conn *c
 		return;
 	}
 	memset(s, 0, sizeof(*s));
-	s->p = (struct l7_pending){.ns = r->now, .name = v->name, .count = 1, .method = v->method, .protocol = c->protocol};
+	s->p = (struct l7_pending){.ns = r->now, .name = v->name, .count = 1, .method = v->method, .protocol = v->protocol ? v->protocol : c->protocol};
 	s->id = v->id;
+	s->status = v->status;
 	s->used = 1;
 }
 
-/* A status is kept; a change of the protocol, as when trailers tell of gRPC, is the request's. */
 static __always_inline void l7_stream_noted(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v)
 {
 	struct stream *s = find(v->id);
 	(void)r;
 	(void)c;
 	if (s)
-		s->status = v->status;
+		http2_note(v, &s->p.protocol, &s->status);
 }
 
-static __always_inline void l7_stream_ends(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v)
+static __always_inline bool l7_stream_take(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v, struct l7_pending *p, u16 *status)
 {
 	struct stream *s = find(v->id);
+	(void)r;
 	if (!s) {
-		l7_unmatched(c->protocol, L7_NO_REQUEST);
-		return;
+		if (v->end != L7_CANCELLED) /* what is reset may have ended before */
+			l7_unmatched(c->protocol, L7_NO_REQUEST);
+		return false;
 	}
-	s->p.protocol = c->protocol;
-	l7_finish(r, c, &s->p, v->status ? v->status : s->status, v->end);
+	*p = s->p;
+	if (v->notes || !v->status)
+		*status = s->status;
 	s->used = 0;
+	return true;
 }
 
 static void feed(bool response, u64 parts[][2], int n, u64 total)
@@ -179,15 +203,17 @@ static void feed(bool response, u64 parts[][2], int n, u64 total)
 
 static void close_connection(void)
 {
-	run.now = now;
 	struct l7_half *h = &conn.half[1];
-	if (h->ending && h->skip == L7_FOREVER)
-		l7_pop(&run, &conn, h->status, h->end);
-	while (l7_waits(&conn))
-		l7_pop(&run, &conn, 0, L7_CLOSED);
+	struct l7_pending p;
+
+	run.now = now;
+	if (h->ending && h->skip == L7_FOREVER && l7_pop(&conn, &p))
+		l7_finish(&run, &conn, &p, h->status, h->end);
+	while (l7_waits(&conn) && l7_pop(&conn, &p))
+		l7_finish(&run, &conn, &p, 0, L7_CLOSED);
 	for (int i = 0; i < STREAMS; i++)
 		if (streams[i].used) {
-			l7_finish(&run, &conn, &streams[i].p, 0, L7_CLOSED);
+			l7_finish(&run, &conn, &streams[i].p, streams[i].status, L7_CLOSED);
 			streams[i].used = 0;
 		}
 }
@@ -196,6 +222,7 @@ static void open_connection(u8 protocol, u8 role)
 {
 	memset(&conn, 0, sizeof(conn));
 	memset(streams, 0, sizeof(streams));
+	memset(&hpack, 0, sizeof(hpack));
 	conn.protocol = protocol;
 	conn.role = role;
 	conn.direction = 2;
@@ -211,6 +238,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	open_connection(data[0] % L7_DNS, data[1] & 1);
+	tableless = data[1] & 2;
 	for (size_t at = 2; at + 2 <= size;) {
 		bool response = data[at] & 1;
 		size_t n = (size_t)(data[at] >> 1 & 7) << 8 | data[at + 1];
