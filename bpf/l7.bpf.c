@@ -180,7 +180,8 @@ static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *
 	s->fresh.protocol = protocol;
 	s->fresh.role = c->role;
 	s->fresh.tls = c->tls;
-	__builtin_memcpy(s->fresh.own, c->own, sizeof(c->own));
+	__builtin_memcpy(s->own, c->own, sizeof(c->own));
+	__builtin_memcpy(s->fresh.own, s->own, sizeof(c->own));
 	*half = *h;
 	if (set & L7_SET(L7_HTTP) && protocol == L7_HTTP)
 		l7_look_http(looker);
@@ -207,7 +208,9 @@ static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *
 	else
 		r->verdict.lost = 1;
 	c->tls = s->fresh.tls;
-	__builtin_memcpy(c->own, s->fresh.own, sizeof(c->own));
+	for (u32 i = 0; i < sizeof(c->own) / sizeof(c->own[0]); i++)
+		if (s->fresh.own[i] != s->own[i]) /* the others may be written at the same time, by who looks the other way */
+			c->own[i] = s->fresh.own[i];
 	*h = *half;
 }
 

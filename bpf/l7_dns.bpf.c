@@ -48,7 +48,7 @@ static __always_inline void dns_message(struct l7_scratch *s, bool sent)
 	struct dns_head head = {};
 
 	__builtin_memset(&c->half[0], 0, sizeof(c->half[0]));
-	l7_fill(r, &c->half[0], l7_settings.dns_names ? L7_WINDOW : 128);
+	l7_fill(r, &c->half[0], L7_WINDOW);
 	if (!dns_is(&r->look, 0) || !dns_read(&r->look, 0, &head))
 		return;
 	c->role = sent == !head.response ? L7_CLIENT : L7_SERVER;

@@ -258,12 +258,21 @@ func TestHTTP2Conversations(t *testing.T) {
 			return []say{asks(noise(c) + c.headers(1, true, http2Get("/a")...) + noise(c)), answers(noise(s) + s.headers(1, false, ":status", "200") + noise(s) + s.data(1, true, 10) + noise(s)),
 				answers(s.sent(func() { wrote(s.frames.WriteGoAway(1, http2.ErrCodeNo, []byte("enough for today"))) })), asks(noise(c))}
 		}, []string{"http2 method=1 status=200 ok 0 ns /a"}},
+		{"more frames in one call than are passed at once", asServer, func(c, s *h2) []say {
+			return []say{asks(c.headers(1, true, http2Get("/a")...)), answers(s.headers(1, false, ":status", "200") + strings.Repeat(s.data(1, false, 3), 100)), waits(5),
+				answers(strings.Repeat(s.data(1, false, 3), 8) + s.frame(http2.FrameData, http2.FlagDataEndStream, 1, "")), waits(5),
+				asks(strings.Repeat(c.settings(), 8) + c.headers(3, true, http2Get("/b")...)), answers(strings.Repeat(s.settings(), 8) + s.headers(3, true, ":status", "200"))}
+		}, []string{"http2 method=1 status=200 ok 5 ns /a", "http2 method=1 status=200 ok 0 ns /b"}},
 		{"what has not ended when the connection does is closed", asServer, func(c, s *h2) []say {
 			return []say{asks(c.headers(1, true, http2Get("/a")...)), waits(100), answers(s.headers(1, false, ":status", "200") + s.data(1, false, 100))}
 		}, []string{"http2 method=1 status=200 closed 100 ns /a"}},
 		{"a frame of 16 MB", asServer, func(c, s *h2) []say {
 			huge := string([]byte{0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1})
 			return []say{asks(c.headers(1, false, http2Get("/a")...) + huge), asksUnread(1<<24 - 1), asks(c.data(1, true, 3)), answers(s.headers(1, true, ":status", "200"))}
+		}, []string{"http2 method=1 status=200 ok 0 ns /a"}},
+		{"a frame of 128 KB, all in all", asServer, func(c, s *h2) []say {
+			large := string([]byte{0x01, 0xff, 0xf7, 0, 0, 0, 0, 0, 1}) // as a place it has once been taken for a mistake
+			return []say{asks(c.headers(1, false, http2Get("/a")...)), asks(large), asksUnread(1<<17 - 9), asks(c.data(1, true, 3)), answers(s.headers(1, true, ":status", "200"))}
 		}, []string{"http2 method=1 status=200 ok 0 ns /a"}},
 		{"a body by sendfile", asServer, func(c, s *h2) []say {
 			body := s.data(1, true, 9000)
@@ -619,6 +628,8 @@ func TestHTTP2Nonsense(t *testing.T) {
 		},
 			[]string{"unmatched http2 lost_framing"}},
 		{"data of no stream", func(c *h2) string { return c.data(0, false, 10) }, []string{"unmatched http2 lost_framing"}},
+		{"data of no stream behind more frames than are passed at once", func(c *h2) string { return strings.Repeat(c.settings(), 8) + c.data(0, false, 10) },
+			[]string{"unmatched http2 lost_framing"}},
 		{"settings of a stream", func(c *h2) string { return c.frame(http2.FrameSettings, 0, 1, "") }, []string{"unmatched http2 lost_framing"}},
 		{"a ping of five bytes", func(c *h2) string { return c.frame(http2.FramePing, 0, 0, "12345") }, []string{"unmatched http2 lost_framing"}},
 		{"a large frame of an unknown type", func(c *h2) string { return c.frame(0x99, 0, 1, strings.Repeat("x", 20000)) }, []string{"unmatched http2 lost_framing"}},
@@ -666,6 +677,19 @@ func TestHTTP2Nonsense(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHTTP2WithoutMemory has no room for header fields: requests are counted, and nobody knows what they were.
+func TestHTTP2WithoutMemory(t *testing.T) {
+	t.Parallel()
+	c, s := newH2(), newH2()
+	split := c.encode(http2Get("/b")...)
+	talk := append(opening(c, s),
+		asks(c.headers(1, false, grpcCall("/a.B/C")...)+c.message(1, true, 9)), waits(10),
+		answers(s.headers(1, false, grpcFields()...)+s.message(1, false, 3)+s.headers(1, true, grpcEnd("13")...)),
+		asks(c.frame(http2.FrameHeaders, http2.FlagHeadersEndStream, 3, string(split[:9]))+c.frame(http2.FrameContinuation, http2.FlagContinuationEndHeaders, 3, string(split[9:]))),
+		answers(s.headers(3, false, ":status", "100")+s.headers(3, false, ":status", "500")+s.data(3, true, 100)))
+	sameHoweverCut(t, "http2 1\ntableless", []string{"unmatched http2 no_room", "http2 method=0 status=0 ok 10 ns -", "unmatched http2 no_room", "http2 method=0 status=0 ok 0 ns -", "is http2"}, talk...)
 }
 
 // TestHTTP2RandomConversations has many streams at once, with whatever fields, frames and cuts there may be.

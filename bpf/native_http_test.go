@@ -159,11 +159,23 @@ var httpTalks = []struct {
 	{"a length that goes on in the next line", []say{asks("PUT /a HTTP/1.1\r\nContent-Length: 1\r\n 2\r\n\r\n" + get), waits(1), answers("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"),
 		asks("PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\t, x\r\n\r\n" + get), waits(1), answers("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"), asks(get), answers(okay)},
 		[]string{lost, done(methodPut, 400, "ok", 1, "/a"), lost, done(methodPut, 400, "ok", 1, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
+	{"a status of four digits", []say{asks(get), waits(1), answers("HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n")},
+		[]string{lost, done(methodGet, 0, "closed", 1, "/a"), isHTTP}},
+	{"a length that is too far on", []say{asks("PUT /a HTTP/1.1\r\nContent-Length:" + strings.Repeat(" ", 40) + "5\r\n\r\n" + get), waits(1),
+		answers("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"), asks(get), answers(okay)},
+		[]string{lost, done(methodPut, 400, "ok", 1, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
+	{"a coding that is like chunked", []say{asks("PUT /a HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n" + get), waits(1),
+		answers("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"), asks(get), answers(okay)},
+		[]string{lost, done(methodPut, 400, "ok", 1, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
+	{"no version", []say{asks("GET /a-path-that-is-longer-than-what-is-carried-over\r\n"), answers("<html>"), asks("GET http://a-host-without-a-path.example.org\r\n"),
+		answers("<html>"), asks(get), waits(1), answers(okay)},
+		[]string{lost, lost, lost, lost, done(methodGet, 200, "ok", 1, "/a"), isHTTP}},
 	{"a line of one byte", []say{asks(get), waits(1), answers("HTTP/1.1 200 OK\nx\n\n")},
 		[]string{lost, done(methodGet, 0, "closed", 1, "/a"), isHTTP}},
 	{"many lines that begin like ours", []say{asks("PUT /a HTTP/1.1\r\n" + strings.Repeat("Content-A: b\r\n", 50) + "Content-Length: 3\r\n" +
-		strings.Repeat("A:\r\n", 50) + strings.Repeat("Transfer: a\n", 20) + "\r\nGET"), answers(okay), asks(get), answers(okay)},
-		[]string{done(methodPut, 200, "ok", 0, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
+		strings.Repeat("A:\r\n", 50) + strings.Repeat("Transfer: a\n", 20) + "\r\nGET"), answers(okay),
+		asks("PUT /a HTTP/1.1\r\n" + strings.Repeat("Content-A: b\r\n", 5) + "Content-Length: 3\r\n" + strings.Repeat("Transfer: a\n", 30) + "\r\nGET"), answers(okay), asks(get), answers(okay)},
+		[]string{done(methodPut, 200, "ok", 0, "/a"), done(methodPut, 200, "ok", 0, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
 	{"an empty chunk ends it, whatever its spelling", []say{asks(get), waits(1), answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n00\n\n"), asks(get), answers(okay)},
 		[]string{done(methodGet, 200, "ok", 1, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
 	{"joined in an answer", []say{answers("body of an answer that began before\r\n"), asks(get), waits(1), answers(okay)},
@@ -358,6 +370,7 @@ func TestNativeHTTPIsRecognised(t *testing.T) {
 		"not by a request of a server":   {answers(get), false},
 		"not by a status of two digits":  {answers("HTTP/1.1 20 OK\r\n"), false},
 		"not by a status of letters":     {answers("HTTP/1.1 2x0 OK\r\n"), false},
+		"not by a version and a hyphen":  {answers("HTTP/1.1-200 OK\r\n"), false},
 		"not by a status that begins 0":  {answers("HTTP/1.1 020 OK\r\n"), false},
 		"not by 0.9":                     {asks("GET /a\r\n"), false},
 		"not by RTSP":                    {asks("OPTIONS rtsp://example.org/ RTSP/1.0\r\n\r\n"), false},
@@ -498,6 +511,7 @@ func TestNativeHTTPTellsTracesAndPathsWithoutQueries(t *testing.T) {
 	cases := []test{
 		traced("traceparent: 00-"+trace+"-b7ad6b7169203331-01", trace),
 		traced("TraceParent:00-"+trace+"-b7ad6b7169203331-01", trace),
+		{first + "traceparent:\r\n", judged(len(first)+14, "")}, // not with what is behind it of the message before
 		traced("Host: a\r\ntraceparent: cc-"+trace+"-b7ad6b7169203331-01-more", trace),
 		traced("traceparent: 00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", ""),
 		traced("traceparent: 00-"+trace[:31]+"-b7ad6b7169203331-011", ""),
@@ -512,7 +526,10 @@ func TestNativeHTTPTellsTracesAndPathsWithoutQueries(t *testing.T) {
 		{"GET /a/b?secret=c&" + strings.Repeat("q", 20), judged(38, "")},
 		{"GET /a/b?secret=c HTTP/2.0\r\n", "lost"},
 		{"GET /a/b\r\n", "lost"},
+		{"GET /a/b?cHTTP/1.1\r\n", "lost"},
+		{"GET /a/bHTTP/1.1\r\n", "lost"},
 		{"GET a/b HTTP/1.1\r\n", "lost"},
+		{"\rGET /a/b HTTP/1.1\r\n", "lost"},
 		{"GET\t/a/b HTTP/1.1\r\n", "lost"},
 		{" GET /a/b HTTP/1.1\r\n", "lost"},
 		{"CONNECT a:443 HTTP/1.1\r\n\r\n", "take=26 begins=1 name= trace="},
@@ -531,9 +548,9 @@ func TestNativeHTTPTellsTracesAndPathsWithoutQueries(t *testing.T) {
 
 func TestNativeHTTPLengths(t *testing.T) {
 	t.Parallel()
-	bad := []string{"", "x", "5x", "+5", "-5", "0x5", "5,5", "5 5", "5.0", "5\r", "99999999999999999999", "                5"}
+	bad := []string{"", "x", "5x", "+5", "-5", "0x5", "5,5", "5 5", "5.0", "5\r", "99999999999999999999", "                5", "        12345678"}
 	good := map[string]int{"0": 0, "5": 5, "12345678": 12345678, "123456789": 123456789, "00000000000005": 5, "99999999999999": 99999999999999,
-		" 7": 7, "\t7": 7, "7 \t": 7, "12345678 ": 12345678}
+		" 7": 7, "\t7": 7, "7 \t": 7, "12345678 ": 12345678, "        1234567": 1234567}
 	var messages, want []string
 	judged := func(value string, n int) {
 		head := "PUT /a/b HTTP/1.1\r\nContent-Length:" + value + "\r\n\r\n"

@@ -166,8 +166,9 @@ func TestNativeKafkaFindsItselfAgain(t *testing.T) {
 			t.Parallel()
 			got := converse(t, "kafka", asks(kafkaAsk(3, 1, 1, me, "")), asks(c.ask), answers(c.answer),
 				asks(kafkaAsk(3, 1, 2, me, "")), answers(kafkaReply(1, ""), kafkaReply(2, "")))
+			// What was asked before an answer was lost is not waited for any more once somebody asks again.
 			want := []string{"unmatched kafka lost_framing", "unmatched kafka lost_framing", "kafka method=0 status=0 ok 0 ns 0003",
-				"kafka method=0 status=0 ok 0 ns 0003", "is kafka"}
+				"unmatched kafka no_request", "is kafka"}
 			if !slices.Equal(got, want) {
 				t.Errorf("got %q, want %q", got, want)
 			}

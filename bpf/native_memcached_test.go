@@ -80,7 +80,7 @@ func TestMemcachedMetaCommands(t *testing.T) {
 		{name: "the others", say: []say{asks("md a\r\n"), waits(1000), answers("NF\r\n"), asks("ma n D5 v\r\n"), waits(1000), answers("VA 2\r\n47\r\n"),
 			asks("me a\r\n"), waits(1000), answers("ME a exp=-1 la=3 cas=2 fetch=no cls=1 size=63\r\n"), asks("mn\r\n"), waits(1000), answers("MN\r\n")},
 			want: []string{talkOK + "md", talkOK + "ma", talkOK + "me", "method=1 status=0 ok 1000 ns mn"}},
-		{name: "quiet ones before mn", say: []say{asks("mg a v q\r\nmg b q v\r\nmg c v q O123\r\nms d 1 q\r\nx\r\nmn\r\n"), waits(1000), answers("VA 5\r\nhello\r\nVA 2 O123\r\nhi\r\nMN\r\n"),
+		{name: "quiet ones before mn", say: []say{asks("mg a v q\r\nmg b q v\r\nmg c v q O123\r\nms d 1 q\r\nx\r\nmn\r\n"), waits(500), answers("VA 5\r\nhello\r\nVA 2 O123\r\nhi\r\n"), waits(500), answers("MN\r\n"),
 			asks("mg a v\r\n"), waits(1000), answers("EN\r\n")},
 			want: []string{talkOneWay + "mg", talkOneWay + "mg", talkOneWay + "mg", talkOneWay + "ms", "method=1 status=0 ok 1000 ns mn", talkOK + "mg"}},
 		{name: "quiet ones before one that is not", say: []say{asks("mg a v q\r\nmg b v\r\n"), waits(1000), answers("VA 5\r\nhello\r\n"), waits(1000), answers("VA 2\r\nhi\r\n")},

@@ -109,6 +109,14 @@ const (
 	pgAuthOK        = "R\x00\x00\x00\x08\x00\x00\x00\x00"
 )
 
+// pgPrepared prepares statements s0, s1 and so on.
+func pgPrepared(n int) (talk []say) {
+	for i := range n {
+		talk = append(talk, asks(pgParse(fmt.Sprintf("s%d", i), "DELETE FROM t"), pgSync), answers(pgParseComplete, pgReady))
+	}
+	return talk
+}
+
 var pgSelected = pgRows(1) + pgComplete("SELECT 1")
 
 func TestNativePostgres(t *testing.T) {
@@ -220,6 +228,10 @@ func TestNativePostgresExtended(t *testing.T) {
 				asks(pgParse("P0_3", "END"), pgSync), answers(prepared), asks(pgBind("", "P0_2", "1"), pgExecute(""), pgSync), answers(executed, pgReady),
 				asks(pgBind("", "P0_1", "1"), pgExecute(""), pgSync), answers(executed, pgReady), asks(pgBind("", "P0_3", "1"), pgExecute(""), pgSync), answers(executed, pgReady)},
 			[]string{"method=1 status=0 ok 0 ns INSERT", "method=1 status=0 ok 0 ns BEGIN", "method=1 status=0 ok 0 ns END"}},
+		"of many statements, the last ten are known": {
+			append(pgPrepared(14), asks(pgBind("", "s4", "1"), pgExecute(""), pgSync), answers(executed, pgReady), asks(pgBind("", "s3", "1"), pgExecute(""), pgSync), answers(executed, pgReady),
+				asks(pgBind("", "s13", "1"), pgExecute(""), pgSync), answers(executed, pgReady)),
+			[]string{"method=1 status=0 ok 0 ns DELETE", "method=1 status=0 ok 0 ns -", "method=1 status=0 ok 0 ns DELETE"}},
 		"a statement that was prepared before anybody looked has no verb": {
 			[]say{asks(pgBind("", "S_1", "1"), pgExecute(""), pgSync), answers(executed, pgReady)},
 			[]string{"method=1 status=0 ok 0 ns -"}},
@@ -383,10 +395,11 @@ func TestNativePostgresFindsItselfAgain(t *testing.T) {
 			[]say{answers(pgRows(3), pgComplete("SELECT 3"), pgReady), asks(pgQuery("SELECT 1")), waits(2), answers(pgSelected, pgReady)},
 			[]string{"unmatched postgres no_request", "method=2 status=0 ok 2 ns SELECT"}},
 	})
+	// What waits when an answer cannot be read is the core's to give up.
 	lost := []say{asks(pgQuery("SELECT 1")), answers(pgRows(1)), answersUnread(100), asks(pgQuery("UPDATE t SET a = 1")), waits(4), answers(pgComplete("UPDATE 1"), pgReady)}
-	want := []string{"unmatched postgres lost_framing", "method=2 status=0 cancelled 4 ns SELECT", "method=2 status=0 ok 4 ns UPDATE", "is postgres"}
-	if got := sqlWas("postgres", converse(t, "postgres", lost...)); !slices.Equal(got, want[:3]) {
-		t.Errorf("an answer that cannot be read: got %q, want %q", got, want[:3])
+	got := sqlWas("postgres", converse(t, "postgres", lost...))
+	if want := "method=2 status=0 ok 4 ns UPDATE"; got[0] != "unmatched postgres lost_framing" || got[len(got)-1] != want {
+		t.Errorf("after an answer that cannot be read: got %q, want it to end with %q", got, want)
 	}
 }
 

@@ -311,8 +311,8 @@ func TestRedisInlineCommands(t *testing.T) {
 			want: []string{talkOK + "PING", talkOK + "PING"}},
 		{name: "empty lines", say: []say{asks("\r\n", "\r\nPING\r\n"), waits(1000), answers("+PONG\r\n")},
 			want: []string{talkOK + "PING"}},
-		{name: "what it may not say is not named", say: []say{asks("hunter2 is my password\r\n", "secret\r\n"), waits(1000), answers("-ERR unknown command\r\n", "-ERR unknown command\r\n")},
-			want: []string{"unmatched redis lost_framing", "unmatched redis no_request", "unmatched redis no_request"}},
+		{name: "others are not named, as they may be pieces of values", say: []say{asks("secret words\r\n"), waits(1000), answers("-ERR unknown command\r\n")},
+			want: []string{talkFailed + "-"}},
 	})
 }
 

@@ -57,7 +57,8 @@ struct l7_conn {
 	u32 slot, generation, peer_slot, peer_generation;
 	u32 pid, text_name;   /* text_name: the name that text spells */
 	u32 admitted, ns_net; /* admitted: a name that is told apart for sure */
-	u32 streams, reserved; /* requests with an id that have not ended */
+	u32 streams;          /* requests with an id that have not ended */
+	u8 shifted, barrier, barred, reserved; /* responses were lost; what is before barrier in queue will not be answered */
 	u8 protocol, role, direction, tries; /* direction: 1 response, 0 request, 2 none yet */
 	u8 tls, joined;
 	u8 head, tail;        /* of queue: head only moves by responses, tail only by requests */

@@ -43,7 +43,12 @@ static __always_inline void l7_push(struct l7_run *r, struct l7_conn *c, u32 nam
 	struct l7_pending *last = &c->queue[(c->tail - 1) & (L7_DEPTH - 1)];
 	u8 n = c->tail - c->head;
 
-	if (n && last->count < 0xffff && (n >= L7_DEPTH || (last->ns == r->now && last->name == name && last->method == method))) {
+	if (c->shifted) { /* responses were lost: whoever asks again has had them, and waits for none before this one */
+		c->shifted = 0;
+		c->barrier = c->tail;
+		c->barred = 1;
+	}
+	if (n && !c->barred && last->count < 0xffff && (n >= L7_DEPTH || (last->ns == r->now && last->name == name && last->method == method))) {
 		if (last->name != name || last->method != method)
 			l7_unmatched(c->protocol, L7_QUEUE_MERGED);
 		last->count++;
@@ -65,8 +70,11 @@ static __always_inline void l7_push(struct l7_run *r, struct l7_conn *c, u32 nam
 /* Takes the oldest request that waits out of the queue; false if there is none. */
 static __always_inline bool l7_pop(struct l7_conn *c, struct l7_pending *p)
 {
+	if (c->barred) {
+		c->barred = 0;
+		c->head = c->barrier;
+	}
 	struct l7_pending *oldest = l7_oldest(c);
-
 	if (!l7_waits(c)) {
 		l7_unmatched(c->protocol, L7_NO_REQUEST);
 		return false;
@@ -167,6 +175,8 @@ static __always_inline void l7_lose(struct l7_conn *c, struct l7_half *h)
 	h->ending = 0;
 	h->skip = 0;
 	h->carried = 0;
+	if (h == &c->half[1])
+		c->shifted = 1;
 	l7_unmatched(c->protocol, L7_LOST_FRAMING);
 }
 

@@ -11,7 +11,7 @@
 #define HPACK_ENTRIES 128 /* newest insertions: all that a table of the usual 4096 bytes can have */
 #define HPACK_PATHS 8     /* spelled, of those that were inserted */
 #define HPACK_STASH 32    /* bytes that wait for their rest: a field's index, and a name that is looked for */
-#define HPACK_CODES 16     /* characters that are decoded at once, by three */
+#define HPACK_CODES 16    /* characters that are decoded at once, by three */
 #define HPACK_FIELDS 24   /* steps through a look */
 #define HPACK_LONGEST 128 /* characters of a path that are told apart */
 #define HPACK_TEXT 256    /* a power of two, with room for both */
@@ -71,7 +71,7 @@ struct hpack_path {
 struct l7_hpack {
 	struct hpack_side side[2]; /* requests, responses */
 	struct hpack_path paths[HPACK_PATHS]; /* by hash */
-	u32 grpc;   /* gRPC is spoken here */
+	u32 grpc; /* gRPC is spoken here */
 };
 
 #define HPACK_ENTRY(kind, value) ((kind) << 16 | (value))

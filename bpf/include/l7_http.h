@@ -239,7 +239,7 @@ static __always_inline u32 http_again(struct l7_conn *c, struct l7_look *l, u32 
 {
 	u32 n = c->text_length;
 
-	if (c->text_name == L7_NONE || n >= L7_TEXT)
+	if (c->text_name == L7_NONE)
 		return 0;
 	for (u32 i = 0; i < L7_TEXT; i += 8) {
 		if (i >= n)

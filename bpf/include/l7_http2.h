@@ -30,7 +30,9 @@ enum { HTTP2_END_STREAM = 0x1, HTTP2_ACK = 0x1, HTTP2_END_HEADERS = 0x4, HTTP2_P
 
 #define HTTP2_HEADER 9
 #define HTTP2_PREFACE 24
+#define HTTP2_PASSED 8 /* frames at once that say nothing */
 #define HTTP2_USUAL 16384 /* bytes of a frame without further agreement */
+#define HTTP2_WRONG (~0u) /* instead of a place or a number of bytes */
 
 enum http2_phase {
 	HTTP2_START,     /* what begins here has to prove itself */
@@ -150,21 +152,27 @@ static __always_inline void l7_put(struct l7_look *l, u32 at, u64 w)
 #endif
 }
 
-/* Passes frames that say nothing, as long as the next one's header is there. Returns where that begins, which may be beyond
- * the look, or HPACK_BAD. asks: whether messages of gRPC are of interest. */
+/* Whether a frame of a known type says something of requests. asks: whether messages of gRPC are of interest. */
+static __always_inline bool http2_tells(struct http2_frame f, bool response, bool asks)
+{
+	const u32 silent = 1 << HTTP2_PRIORITY | 1 << HTTP2_SETTINGS | 1 << HTTP2_PING | 1 << HTTP2_GOAWAY | 1 << HTTP2_WINDOW_UPDATE;
+
+	if (f.type == HTTP2_DATA)
+		return asks || (response && f.flags & HTTP2_END_STREAM);
+	return f.type < HTTP2_TYPES && !(silent >> (f.type & 31) & 1);
+}
+
+/* Passes frames that say nothing, up to a bound, as long as the next one's header is there. Returns where that begins, which
+ * may be beyond the look, or HTTP2_WRONG. */
 __noinline u32 http2_pass(struct l7_look *l, u32 at, u32 asks)
 {
 	if (!l)
-		return HPACK_BAD;
-	const u32 silent = 1 << HTTP2_DATA | 1 << HTTP2_PRIORITY | 1 << HTTP2_SETTINGS | 1 << HTTP2_PING | 1 << HTTP2_GOAWAY |
-			   1 << HTTP2_WINDOW_UPDATE;
-	for (u32 i = 0; i < 8 && at + HTTP2_HEADER <= l->have; i++) {
+		return HTTP2_WRONG;
+	for (u32 i = 0; i < HTTP2_PASSED && at + HTTP2_HEADER <= l->have; i++) {
 		struct http2_frame f = http2_frame_at(l, at);
 		if (http2_is_wrong(f))
-			return HPACK_BAD;
-		bool tells = f.type < HTTP2_TYPES && !(silent >> f.type & 1);
-		tells |= f.type == HTTP2_DATA && (asks || (l->response && f.flags & HTTP2_END_STREAM));
-		if (tells)
+			return HTTP2_WRONG;
+		if (http2_tells(f, l->response, asks))
 			return at;
 		at += HTTP2_HEADER + f.length;
 	}
@@ -217,9 +225,10 @@ static __always_inline void http2_spell(struct l7_look *l, struct l7_verdict *v,
 	v->name_length = length < L7_TEXT ? length : L7_TEXT;
 }
 
+/* The hash of the path that a look begins with. */
 __noinline u32 http2_route(struct l7_look *l, u32 length)
 {
-	return l ? l7_path_hash(l, 0, length, &length) : 0;
+	return l ? l7_path_hash(l, 0, length, &length) : L7_NONE;
 }
 
 /* The name of a request: of gRPC the whole path, otherwise what is left of it without what varies. */
@@ -252,8 +261,7 @@ static __always_inline void http2_name(struct l7_hpack *p, struct hpack_side *s,
 	__builtin_memcpy(new->text, s->text, sizeof(new->text));
 }
 
-static __always_inline void http2_request(struct l7_conn *c, struct l7_half *h, struct l7_hpack *p, struct hpack_side *s, struct l7_look *l,
-					  struct l7_verdict *v)
+static __always_inline void http2_request(struct l7_conn *c, struct l7_hpack *p, struct hpack_side *s, struct l7_look *l, struct l7_verdict *v)
 {
 	u32 *got = s->got;
 	bool blind = got[HPACK_UNKNOWN], grpc = got[HPACK_CONTENT] || (blind && p->grpc && got[HPACK_METHOD] != HTTP_GET);
@@ -284,6 +292,7 @@ static __always_inline void http2_response(struct l7_conn *c, struct l7_hpack *p
 
 	if (s->frame != HTTP2_HEADERS || !(s->stream & 1) || (status / 100 == 1 && !ends))
 		return; /* what is pushed, and what precedes the response */
+	p->grpc |= told || s->got[HPACK_CONTENT];
 	grpc &= told || !status || status == 200;
 	v->id = s->stream;
 	v->ends = ends;
@@ -304,7 +313,7 @@ static __always_inline void http2_skip(struct l7_half *h, struct l7_look *l, str
 {
 	u32 next = http2_pass(l, v->take, http2_asks(h, l));
 
-	if (next != HPACK_BAD)
+	if (next != HTTP2_WRONG)
 		v->take = next;
 }
 
@@ -333,7 +342,7 @@ static __always_inline void http2_stash(struct hpack_side *s, struct l7_look *l,
 }
 
 /* Reads what is there, from at on, of the fields of a frame. Returns how many bytes of it that are, which may be more than the
- * look has, or HPACK_BAD. */
+ * look has, or HTTP2_WRONG. */
 static __always_inline u32 http2_read(struct hpack_side *s, struct l7_look *l, u32 at, u32 there)
 {
 	u32 before = s->stashed ? http2_unstash(s, l, &there) : 0; /* only at the beginning of a look */
@@ -346,7 +355,7 @@ static __always_inline u32 http2_read(struct hpack_side *s, struct l7_look *l, u
 		place = end;
 	}
 	if (reached & HPACK_BAD || place < at + before)
-		return HPACK_BAD;
+		return HTTP2_WRONG;
 	u32 taken = place - before - at;
 	s->fragment -= taken;
 	if (place < end || (s->state != HPACK_PASS_NAME && s->state != HPACK_PASS_VALUE))
@@ -369,7 +378,7 @@ static __always_inline void http2_block(struct l7_conn *c, struct l7_half *h, st
 		there = s->fragment;
 	u32 taken = there ? http2_read(s, l, at, there) : 0;
 	v->take = at + taken;
-	v->lost = taken == HPACK_BAD;
+	v->lost = taken == HTTP2_WRONG;
 	if (v->lost || s->fragment)
 		return;
 	v->take += s->padding;
@@ -381,14 +390,16 @@ static __always_inline void http2_block(struct l7_conn *c, struct l7_half *h, st
 	h->phase = HTTP2_FRAMES;
 	if (v->lost)
 		return;
-	if (!l->response && s->got[HPACK_UNKNOWN] && !p->grpc)
+	if (p->grpc)
+		h->b &= ~HTTP2_ASKS;
+	else if (s->got[HPACK_UNKNOWN])
 		h->b |= HTTP2_ASKS;
 	if (!shifted)
 		http2_skip(h, l, v);
 	if (l->response)
 		http2_response(c, p, s, v);
 	else
-		http2_request(c, h, p, s, l, v);
+		http2_request(c, p, s, l, v);
 }
 
 /* The direction as a number that the verifier sees to be 0 or 1; the compiler knows it anyhow. */
@@ -475,8 +486,7 @@ static __always_inline void http2_fields(struct l7_run *r, struct l7_conn *c, st
 		http2_block(c, h, p, s, l, v, at + fixed);
 }
 
-/* ---- */
-
+/* The rest of a frame with fields, which a look begins with. */
 static __always_inline void http2_rest(struct l7_run *r, struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
 {
 	struct l7_hpack *p = l7_hpack_of(r, c);
@@ -529,8 +539,8 @@ static __always_inline void http2_frame(struct l7_run *r, struct l7_conn *c, str
 {
 	struct http2_frame f = http2_frame_at(l, v->take);
 
-	v->lost = h->phase == HTTP2_CONTINUED && f.type != HTTP2_CONTINUATION;
-	if (v->lost)
+	v->lost = http2_is_wrong(f) || (h->phase == HTTP2_CONTINUED && f.type != HTTP2_CONTINUATION);
+	if (v->lost || !http2_tells(f, l->response, http2_asks(h, l)))
 		return;
 	switch (f.type) {
 	case HTTP2_HEADERS: case HTTP2_PUSH_PROMISE: case HTTP2_CONTINUATION:
@@ -549,7 +559,7 @@ static __always_inline void http2_frame(struct l7_run *r, struct l7_conn *c, str
 }
 
 /* A response that has begun often ends in the same look: then one verdict says both. */
-static __always_inline void http2_finish(struct l7_run *r, struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
+static __always_inline void http2_ends(struct l7_run *r, struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
 {
 	u32 at = v->take, id = v->id;
 	u16 status = v->status;
@@ -573,7 +583,7 @@ static __always_inline void http2_finish(struct l7_run *r, struct l7_conn *c, st
 }
 
 /* Whether what begins here is believed to be HTTP/2, and we go on; otherwise the verdict says what to do. */
-static __always_inline bool http2_starts(struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
+static __always_inline bool http2_starts(struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
 {
 	u32 preface = l->response ? HTTP2_NO : http2_preface(l), proof = preface == HTTP2_NO ? http2_begins(l) : preface;
 
@@ -607,17 +617,17 @@ static __always_inline void http2_look(struct l7_conn *c, struct l7_half *h, str
 		v->lost = 1;
 		return;
 	}
-	if (h->phase == HTTP2_START && !http2_starts(c, h, l, v))
+	if (h->phase == HTTP2_START && !http2_starts(h, l, v))
 		return;
 	u32 at = h->phase == HTTP2_CONTINUED ? 0 : http2_pass(l, 0, http2_asks(h, l));
-	v->lost = at == HPACK_BAD;
+	v->lost = at == HTTP2_WRONG;
 	if (v->lost)
 		return;
 	v->take = at;
 	if (at + HTTP2_HEADER <= l->have)
 		http2_frame(r, c, h, l, v);
 	if (v->notes && !v->ends && l->response)
-		http2_finish(r, c, h, l, v);
+		http2_ends(r, c, h, l, v);
 }
 
 #endif

@@ -71,11 +71,10 @@ struct my {
 	u8 last;         /* verb of the last one */
 	u8 logins;       /* first packets of a session, or of its encrypted part */
 	u8 files;        /* how many of those that were asked for have been sent */
-	u8 commands;     /* that are answered */
 	u8 can;          /* what the client can, of the two that matter: MY_CAN */
 	u8 number;       /* of a command's last packet; that of its answer's first one is the next */
 	/* written with responses */
-	u8 prepared, welcomes, answers; /* how many of these were answered */
+	u8 prepared, welcomes; /* how many of these were answered */
 	u8 asked;        /* files */
 	u8 began;        /* a packet was understood */
 	u8 verbs[MY_VERBS];
@@ -178,7 +177,6 @@ static __always_inline void my_begins(struct my *o, struct l7_look *l, struct l7
 {
 	const char *word = my_words[command & 31];
 
-	o->commands++;
 	v->begins = 1;
 	v->method = command;
 	if (command < 32 && *word) {
@@ -303,7 +301,6 @@ static __always_inline void mysql_asks(struct l7_conn *c, struct l7_half *h, str
 
 static __always_inline void my_ends(struct my *o, struct l7_half *h, struct l7_verdict *v, u16 status, u8 end)
 {
-	o->answers++;
 	h->phase = MY_READY;
 	v->ends = 1;
 	v->status = status;
@@ -490,30 +487,14 @@ static __always_inline bool my_welcomes(struct l7_conn *c, struct l7_look *l, st
 	return true;
 }
 
-/* After framing was lost: what waits is of before, but for the last command. Ends one of those; false if there is none. */
-static __always_inline bool my_gives_up(struct my *o, struct l7_look *l, struct l7_verdict *v)
-{
-	if (!l->waiting)
-		o->answers = o->commands;
-	if ((u8)(o->commands - o->answers) < 2) {
-		o->prepared = o->prepares - (l->waiting && l->method == MY_COM_PREPARE);
-		return false;
-	}
-	o->answers++;
-	v->ends = 1;
-	v->end = L7_CANCELLED;
-	return true;
-}
-
 static __always_inline void mysql_answers(struct l7_conn *c, struct l7_half *h, struct l7_look *l, struct l7_verdict *v)
 {
 	struct my *o = my_of(c);
 	u32 length = my_length(l, 0), at = 0;
 
-	if (h->phase == MY_FRESH) {
+	if (h->phase == MY_FRESH && o->began) { /* framing was lost: nothing that was asked before waits any more */
 		h->b = 0;
-		if (o->began && my_gives_up(o, l, v))
-			return;
+		o->prepared = o->prepares - (l->waiting && l->method == MY_COM_PREPARE);
 	}
 	if (l->have < 4)
 		return;

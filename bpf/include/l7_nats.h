@@ -74,9 +74,10 @@ static __always_inline void nats_listen(struct l7_conn *c, struct l7_look *l, u6
 
 	for (u32 i = 0; i < 64 && i < l->have && i < behind; i++) {
 		u8 byte = l7_byte(l, i), next = nats_option[says & 15];
-		bool goes_on = says < NATS_OPTION ? byte == next : says > NATS_OPTION || byte == ' ';
-		u64 otherwise = says == NATS_OPTION ? byte : byte == '"';
-		says = l7_forget64(l, goes_on ? says + (says < NATS_OPTION) : otherwise);
+		u64 then = says == NATS_OPTION && byte != ' ' ? byte : says;
+		if (says < NATS_OPTION)
+			then = byte == next ? says + 1 : 0;
+		says = l7_forget64(l, then);
 	}
 	c->own[NATS_SAYS] = says;
 }
@@ -108,7 +109,7 @@ static __always_inline void nats_answers(struct l7_conn *c, struct l7_look *l, s
 			c->own[NATS_VERBOSE] = 1;
 	} else {
 		v->ends = 1;
-		if (asked)
+		if (asked) /* what was asked before was not answered */
 			c->own[NATS_VERBOSE] = 0;
 	}
 }

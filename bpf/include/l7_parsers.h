@@ -101,20 +101,33 @@ static __always_inline u8 l7_classify_look(struct l7_run *r);
 
 #define L7_TRIES 6 /* changes of direction after which a connection is of none of our protocols */
 
-/* Names the protocol of a connection, if its direction has just changed and the bytes tell. */
+/* Names the protocol of a connection, if the first bytes since the direction has changed tell. Some read a message's length
+ * by itself: too few bytes are kept until the next ones come. */
 static __always_inline void l7_recognise(struct l7_run *r, struct l7_conn *c)
 {
-	if (c->protocol != L7_UNKNOWN || !r->begins)
+	struct l7_half *h = &c->half[r->response & 1];
+
+	if (c->protocol != L7_UNKNOWN)
 		return;
-	l7_fill(r, &c->half[r->response & 1], 64);
+	if (r->begins)
+		h->carried = 0;
+	else if (!h->carried)
+		return;
+	l7_fill(r, h, 128);
 	if (l7_is_tls(&r->look)) {
 		c->protocol = L7_TLS;
 		c->tls = L7_ENCRYPTED;
 		return;
 	}
 	c->protocol = l7_classify_look(r);
-	if (c->protocol == L7_UNKNOWN && ++c->tries >= L7_TRIES)
+	if (c->protocol != L7_UNKNOWN) {
+		c->half[!r->response].carried = 0;
+		return;
+	}
+	if (r->begins && ++c->tries >= L7_TRIES)
 		c->protocol = L7_TCP;
+	h->carried = 0;
+	l7_keep(r, h);
 }
 
 /* How much of a protocol's messages is looked at at once. */

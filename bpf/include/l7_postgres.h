@@ -32,7 +32,7 @@ enum pg_phase { PG_FRESH, PG_READY, PG_IN_QUERY, PG_IN_NAME, PG_IN_PARSE };
 
 /* A connection's own state. Each part has one writer: requests and responses may be seen at the same time. */
 #define PG_HEAD 28
-#define PG_VERBS (sizeof(((struct l7_conn *)0)->own) - PG_HEAD)
+#define PG_VERBS ((sizeof(((struct l7_conn *)0)->own) - PG_HEAD) / 2)
 struct pg {
 	u8 marks[PG_MARKS / 2];
 	/* written with requests */
@@ -49,14 +49,14 @@ struct pg {
 	u8 head;       /* of marks */
 	u16 passed;    /* of the unmarked batches */
 	u16 answered;  /* executions of the present batch, or its Query */
-	u16 given_up;  /* requests whose answers cannot be seen */
 	u8 encryption; /* answers to that */
 	u8 began;      /* a message was understood */
 	/* written with requests */
-	u8 verbs[PG_VERBS];
+	u8 next;       /* of verbs to be overwritten */
+	u8 reserved;
+	u16 verbs[PG_VERBS]; /* of prepared statements: twelve bits of the name's hash, and four of the verb's code */
 } __attribute__((may_alias));
 _Static_assert(sizeof(struct pg) == sizeof(((struct l7_conn *)0)->own), "the connection's own state");
-_Static_assert(PG_VERBS <= 256, "a statement's place comes from one byte");
 
 static __always_inline struct pg *pg_of(struct l7_conn *c) { return (struct pg *)c->own; }
 
@@ -133,7 +133,7 @@ static __always_inline bool postgres_is(struct l7_look *l)
 #define PG_NAME 24 /* bytes of a statement's name that tell it from others: as many as can be kept with what is before */
 
 /* What a statement's name is known by, 0 for the one without a name. */
-static __always_inline u32 pg_name(struct l7_look *l, u32 at)
+static __always_inline u32 pg_name(struct l7_look *l, struct l7_verdict *v, u32 at)
 {
 	u64 hash = 0;
 
@@ -146,24 +146,45 @@ static __always_inline u32 pg_name(struct l7_look *l, u32 at)
 		if (n < 8)
 			break;
 	}
-	return (hash >> 32 & 0xffff) | 0x8000;
+	u32 name = sql_plain(v, hash >> 32 & 0xfff);
+	return name ? name : 1;
 }
 
-static __always_inline u32 pg_place(u32 name) { return (name & 0xff) * PG_VERBS >> 8; }
+/* Where the verb of a statement is kept; PG_VERBS if it is not. */
+static __always_inline u32 pg_place(struct pg *o, struct l7_verdict *v, u32 name)
+{
+	u32 at = 0;
 
-static __always_inline void pg_parsed(struct pg *o, u32 name, u32 code)
+	for (; at < PG_VERBS; at++)
+		if (o->verbs[at] >> 4 == name)
+			break;
+	return sql_plain(v, at);
+}
+
+/* Of more statements than there is room for, those that were prepared last are kept. */
+static __always_inline void pg_parsed(struct pg *o, struct l7_verdict *v, u32 name, u32 code)
 {
 	o->last = code;
 	o->parsed = 1;
-	if (name)
-		o->verbs[pg_place(name)] = sql_kept(name >> 8, code);
-	else
+	if (!name) {
 		o->nameless = code;
+		return;
+	}
+	u32 at = pg_place(o, v, name);
+	if (at == PG_VERBS) {
+		at = o->next < PG_VERBS ? o->next : 0;
+		o->next = at + 1;
+	}
+	if (at < PG_VERBS)
+		o->verbs[at] = name << 4 | (code < 16 ? code : SQL_NONE);
 }
 
-static __always_inline u8 pg_verb(struct pg *o, u32 name)
+static __always_inline u8 pg_verb(struct pg *o, struct l7_verdict *v, u32 name)
 {
-	return name ? sql_recalled(o->verbs[pg_place(name)], name >> 8) : o->nameless;
+	if (!name)
+		return o->nameless;
+	u32 at = pg_place(o, v, name);
+	return at < PG_VERBS ? o->verbs[at] & 15 : SQL_NONE;
 }
 
 /* ---- batches ---- */
@@ -254,7 +275,7 @@ static __always_inline u32 pg_text(struct l7_conn *c, struct l7_half *h, struct 
 		pg_mark(o, 0, true);
 		pg_begins(l, v, PG_SIMPLE, code);
 	} else {
-		pg_parsed(o, h->a & 0xffff, code);
+		pg_parsed(o, v, h->a & 0xffff, code);
 	}
 	h->phase = PG_READY;
 	return at + rest;
@@ -293,7 +314,7 @@ static __always_inline u32 pg_bind(struct pg *o, struct l7_look *l, struct l7_ve
 	if (length < end)
 		end = length;
 	if (end <= l->have || l7_find(l, at, 0) < l->have)
-		code = pg_verb(o, pg_name(l, at));
+		code = pg_verb(o, v, pg_name(l, v, at));
 	else if (l7_can_wait(l))
 		return 0;
 	pg_bound(o, l, v, code);
@@ -303,13 +324,13 @@ static __always_inline u32 pg_bind(struct pg *o, struct l7_look *l, struct l7_ve
 }
 
 /* Returns where the statement's name is. */
-static __always_inline u32 pg_parse(struct l7_half *h, struct l7_look *l, u32 length)
+static __always_inline u32 pg_parse(struct l7_half *h, struct l7_look *l, struct l7_verdict *v, u32 length)
 {
 	u32 end = 5 + PG_NAME < length ? 5 + PG_NAME : length;
 
 	if (end > l->have && l7_find(l, 5, 0) >= l->have && l7_can_wait(l))
 		return 0;
-	h->a = pg_name(l, 5);
+	h->a = pg_name(l, v, 5);
 	h->b = length - 5;
 	h->phase = PG_IN_NAME;
 	return 5;
@@ -374,7 +395,7 @@ static __always_inline u32 pg_asks(struct l7_conn *c, struct l7_half *h, struct 
 		h->phase = PG_IN_QUERY;
 		return 5;
 	case 'P':
-		return pg_parse(h, l, n);
+		return pg_parse(h, l, v, n);
 	case 'B':
 		return pg_bind(o, l, v, n);
 	case 'F':
@@ -468,7 +489,7 @@ static __always_inline bool pg_has_rest(struct pg *o, struct pg_batch *b, struct
 	return b->marks && !b->is_query && o->answered < b->executes && l->waiting;
 }
 
-/* After framing was lost: what waits is of before, but for the last batch. */
+/* After framing was lost: nothing that was asked before waits any more, so only the last batch is still to be answered. */
 static __always_inline void pg_recover(struct pg *o, struct l7_look *l)
 {
 	struct pg_batch b;
@@ -477,23 +498,11 @@ static __always_inline void pg_recover(struct pg *o, struct l7_look *l)
 		pg_front(o, l, &b);
 		if (!b.marks || (u8)(o->head + b.marks) == o->tail)
 			break;
-		u32 all = b.is_query ? 1 : b.executes;
-		if (all > o->answered)
-			o->given_up += all - o->answered;
 		o->head += b.marks;
-		o->answered = 0;
 	}
-}
-
-/* Ends one of those; false if there is none. */
-static __always_inline bool pg_gives_up(struct pg *o, struct l7_look *l, struct l7_verdict *v)
-{
-	if (!o->given_up)
-		return false;
-	o->given_up = l->waiting ? o->given_up - 1 : 0;
-	v->ends = l->waiting;
-	v->end = L7_CANCELLED;
-	return l->waiting;
+	if (o->unmarked != o->passed)
+		o->passed = o->unmarked - 1;
+	o->answered = 0;
 }
 
 /* One byte answers a request for encryption; an old server's answer is an error. */
@@ -526,8 +535,6 @@ static __always_inline void postgres_answers(struct l7_conn *c, struct l7_half *
 	if (h->phase == PG_FRESH && o->began)
 		pg_recover(o, l);
 	h->phase = PG_READY;
-	if (pg_gives_up(o, l, v))
-		return;
 	if (o->asked != o->encryption && pg_encrypts(c, l, v))
 		return;
 	for (int i = 0; i < 12; i++) {

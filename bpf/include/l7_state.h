@@ -26,7 +26,8 @@ struct l7_stream {
 enum { L7_OF_CALLS, L7_OF_LIBRARIES, L7_OF_INTERRUPTS, L7_LOOKERS };
 struct l7_scratch {
 	struct l7_run run;
-	struct l7_conn fresh;
+	struct l7_conn fresh; /* one that is met, or what a parser works on */
+	u64 own[6];           /* as the parser has found it */
 	struct l7_key key;
 	struct l7_edge edge;
 	struct l7_stream stream;

@@ -223,6 +223,7 @@ static void open_connection(u8 protocol, u8 role)
 	memset(&conn, 0, sizeof(conn));
 	memset(streams, 0, sizeof(streams));
 	memset(&hpack, 0, sizeof(hpack));
+	tableless = false;
 	conn.protocol = protocol;
 	conn.role = role;
 	conn.direction = 2;
@@ -237,7 +238,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	quiet = true;
 	if (size < 2)
 		return 0;
-	open_connection(data[0] % L7_DNS, data[1] & 1);
+	open_connection(data[0] % L7_PROTOCOLS, data[1] & 1);
 	tableless = data[1] & 2;
 	for (size_t at = 2; at + 2 <= size;) {
 		bool response = data[at] & 1;
@@ -308,6 +309,8 @@ int main(void)
 			feed(line[0] == '<', parts, count, total);
 			for (int i = 0; i < count; i++)
 				free((void *)(unsigned long)parts[i][0]);
+		} else if (!strncmp(line, "tableless", 9)) { /* no memory for header fields */
+			tableless = true;
 		} else if (!strncmp(line, "close", 5)) {
 			close_connection();
 			printf("is %s\n.\n", protocols[conn.protocol]);
