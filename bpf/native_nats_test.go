@@ -73,7 +73,7 @@ func TestNATSVerbose(t *testing.T) {
 			want: []string{talkOK + "CONNECT", talkOK + "PUB"}},
 		{name: "is given up where nothing is answered", say: []say{asks("CONNECT {}\r\nPING\r\n"), waits(1000), answers("PONG\r\n"), asks("PUB a 0\r\n\r\n")},
 			want: []string{talkOK + "CONNECT", talkOneWay + "PUB", "method=1 status=0 closed 1000 ns PING"}},
-		{name: "is not what only looks like it", say: []say{asks(`CONNECT {"name":"verbose","verbose":  false,"x":"\"verbose\":true"}`+"\r\n", "PUB a 15\r\n\"verbose\":true}\r\n")},
+		{name: "is not what only looks like it", say: []say{asks(`CONNECT {"server":"bros","e":true,"name":"verbose","verbose":  false,"x":"\"verbose\":true"}`+"\r\n", "PUB a 15\r\n\"verbose\":true}\r\n")},
 			want: []string{talkOneWay + "CONNECT", talkOneWay + "PUB"}},
 	})
 }

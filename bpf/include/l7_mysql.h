@@ -380,7 +380,8 @@ static __always_inline u32 my_columns(struct my *o, struct l7_half *h, struct l7
 
 	if (length < 10 && l->have < 4 + length)
 		return 0;
-	if (end == 3 + length)
+	/* Compared through memory: kernels to 6.1 else think of the way where it cannot be so, and find it wrong. */
+	if (!l7_forget(l, end - 3 - length))
 		defined = l7_byte(l, end++);
 	v->lost = end != 4 + length || size > 3 || !(number & 0xff);
 	h->a = !defined ? 0 : size == 1 ? number & 0xff : number >> 8 & 0xffff;

@@ -545,6 +545,7 @@ static __always_inline void postgres_answers(struct l7_conn *c, struct l7_half *
 			break;
 		at += n;
 	}
+	at = sql_plain(v, at);
 	v->take = at;
 	o->began |= at > 0;
 	if (at + 5 > l->have)
