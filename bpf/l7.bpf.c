@@ -241,8 +241,6 @@ __noinline int l7_classify_one(u32 looker)
 
 static __always_inline u8 l7_classify_look(struct l7_run *r) { return l7_classify_one(r->looker); }
 
-#define L7_STEPS 256
-
 #define L7_MORE(name, set)                                                        \
 	__noinline int l7_more_##name(u32 looker)                                 \
 	{                                                                         \
@@ -252,6 +250,14 @@ static __always_inline u8 l7_classify_look(struct l7_run *r) { return l7_classif
 		u64 key = s->run.key;                                             \
 		struct l7_conn *c = bpf_map_lookup_elem(&l7_conns, &key);         \
 		return c && l7_step(set, l7_window(c->protocol), &s->run, c);     \
+	}                                                                         \
+	/* Loops within loops: the verifier goes round each by itself. */         \
+	__noinline int l7_many_##name(u32 looker)                                 \
+	{                                                                         \
+		for (int i = 0; i < L7_STEPS / 64; i++)                           \
+			if (!l7_more_##name(looker))                              \
+				return 0;                                         \
+		return 1;                                                         \
 	}
 
 L7_MORE(first, L7_SET_FIRST)
@@ -272,9 +278,9 @@ static __always_inline void l7_give_up(struct l7_scratch *s)
 #define L7_ALL(name, s, looker)                                                   \
 	({                                                                        \
 		int i = 0;                                                        \
-		for (; i < L7_STEPS && l7_more_##name(looker); i++)               \
+		for (; i < 64 && l7_many_##name(looker); i++)                     \
 			;                                                         \
-		if (i == L7_STEPS)                                                \
+		if (i == 64)                                                      \
 			l7_give_up(s);                                            \
 	})
 

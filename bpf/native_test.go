@@ -25,6 +25,17 @@ func compileNative(t testing.TB, out string, flags ...string) {
 	if err != nil {
 		t.Skip("needs clang-19: make setup installs it")
 	}
+	for _, pattern := range []string{"include/*.h", "native/*"} { // so that go test runs again when one changes
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files: %v", pattern, len(files), err)
+		}
+		for _, name := range files {
+			if _, err := os.Stat(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	cmd := exec.Command(clang, append(slices.Concat(nativeFlags, flags), "-o", out, "native/driver.c")...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("compile the parsers: %v\n%s", err, text)

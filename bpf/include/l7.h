@@ -13,8 +13,9 @@
 #define L7_WINDOW 512 /* bytes that a parser sees at once, a power of two */
 #define L7_SPARE 64   /* behind it, so that a word may be read at every place of it */
 #define L7_CARRY 32   /* bytes of a header that wait for its rest */
-#define L7_DEPTH 8    /* kinds of requests that wait on one connection */
-#define L7_PARTS 8    /* buffers of one call */
+#define L7_DEPTH 16   /* kinds of requests that wait on one connection, a power of two */
+#define L7_PARTS 16   /* buffers of one call, a power of two */
+#define L7_STEPS 2048 /* messages of one call, or parts of them: one of 64 KB may hold thousands of small ones */
 #define L7_FOREVER (~0ull) /* as many bytes as come until the connection ends */
 
 /* How a system call moves bytes. */

@@ -195,7 +195,7 @@ static void feed(bool response, u64 parts[][2], int n, u64 total)
 		l7_exchange(&run, &conn);
 	if (conn.protocol <= L7_TLS || conn.half[response].lost)
 		return;
-	for (int i = 0; i < 256; i++)
+	for (int i = 0; i < L7_STEPS; i++)
 		if (!l7_step(~0u, l7_window(conn.protocol), &run, &conn))
 			return;
 	l7_lose(&conn, &conn.half[response]);
