@@ -154,10 +154,10 @@ printf 'delete key\r\nincr x y\r\n' >&3; read -r line <&3; read -r line <&3`, s.
 		counts: func(n map[string]float64) {
 			for _, side := range []string{"server", "client"} {
 				name := "db_" + side + "_operation_duration_seconds"
-				n[name+`{db_system_name="memcached",db_operation_name="SET"}`] = 100
-				n[name+`{db_system_name="memcached",db_operation_name="GET"}`] = 101
-				n[name+`{db_system_name="memcached",db_operation_name="DELETE"}`] = 1
-				n[name+`{db_system_name="memcached",db_operation_name="INCR"}`] = 1
+				n[name+`{db_system_name="memcached",db_operation_name="set"}`] = 100
+				n[name+`{db_system_name="memcached",db_operation_name="get"}`] = 101
+				n[name+`{db_system_name="memcached",db_operation_name="delete"}`] = 1
+				n[name+`{db_system_name="memcached",db_operation_name="incr"}`] = 1
 			}
 		},
 	},
