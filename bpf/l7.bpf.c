@@ -129,6 +129,7 @@ static __noinline void l7_meet(struct l7_scratch *s, struct sock *sk)
 	c->ns_net = FOLLOW(FOLLOW(sk, __sk_common.skc_net.net), ns.inum);
 	l7_addresses(sk, c);
 	l7_find_peer(c);
+	bpf_map_delete_elem(&l7_hpacks, &s->run.key); /* of a socket whose end was missed */
 	c->joined = is_tcp(sk) && FOLLOW(tcp, bytes_received) > (u64)s->run.result;
 	if (bpf_map_update_elem(&l7_conns, &s->run.key, c, BPF_ANY))
 		l7_unmatched(L7_TCP, L7_NO_ROOM);

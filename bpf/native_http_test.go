@@ -167,6 +167,12 @@ var httpTalks = []struct {
 	{"a coding that is like chunked", []say{asks("PUT /a HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n" + get), waits(1),
 		answers("HTTP/1.1 400 Bad\r\nContent-Length: 0\r\n\r\n"), asks(get), answers(okay)},
 		[]string{lost, done(methodPut, 400, "ok", 1, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
+	{"an answer whose coding is like chunked", []say{asks(get), waits(1), answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"), waits(1)},
+		[]string{done(methodGet, 200, "ok", 2, "/a"), isHTTP}},
+	{"a chunk without a size", []say{asks(get), waits(1), answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), waits(1), answers("\r\n"), waits(1), asks(get), answers(okay)},
+		[]string{done(methodGet, 200, "ok", 2, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
+	{"a trailer of one byte", []say{asks(get), waits(1), answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx\n"), waits(1), answers("\r\n"), asks(get), answers(okay)},
+		[]string{done(methodGet, 200, "ok", 2, "/a"), done(methodGet, 200, "ok", 0, "/a"), isHTTP}},
 	{"no version", []say{asks("GET /a-path-that-is-longer-than-what-is-carried-over\r\n"), answers("<html>"), asks("GET http://a-host-without-a-path.example.org\r\n"),
 		answers("<html>"), asks(get), waits(1), answers(okay)},
 		[]string{lost, lost, lost, lost, done(methodGet, 200, "ok", 1, "/a"), isHTTP}},
@@ -523,6 +529,8 @@ func TestNativeHTTPTellsTracesAndPathsWithoutQueries(t *testing.T) {
 		{first + "traceparent: 00-" + trace + "-b7ad6b71", judged(len(first), "")}, // the line has no end yet
 		{first, judged(len(first), "")},
 		{first[:15], "more"},
+		{"GET /a/b HTTP/1.1\r\n\r\n", judged(21, "")},
+		{"GET /a/b ", "more"}, // whatever the message before went on with
 		{"GET /a/b?secret=c&" + strings.Repeat("q", 20), judged(38, "")},
 		{"GET /a/b?secret=c HTTP/2.0\r\n", "lost"},
 		{"GET /a/b\r\n", "lost"},

@@ -146,14 +146,8 @@ static __always_inline u32 hpack_code(u64 w)
 
 static __always_inline u64 hpack_bits(struct l7_look *l, u32 at, u32 bit) { return __builtin_bswap64(l7_word(l, at + (bit >> 3))) << (bit & 7); }
 
-/* What is behind a path, or beyond what is of interest, need not be read. */
-static __always_inline void hpack_enough(struct hpack_side *s)
-{
-	s->bit = 0;
-	s->state = HPACK_PASS_VALUE;
-}
-
-/* Reads the present value, which is in no code, from at to end. Returns the place behind. */
+/* Reads the present value, which is in no code, from at to end. Returns the place behind; what is left of the value behind a path,
+ * or beyond what is of interest, is to be passed. */
 __noinline u32 hpack_plain(struct l7_look *l, struct hpack_side *s, u32 at, u32 end)
 {
 	if (!l || !s || end < at)
@@ -175,7 +169,7 @@ __noinline u32 hpack_plain(struct l7_look *l, struct hpack_side *s, u32 at, u32 
 	s->length = length;
 	s->string -= read;
 	if (read < n)
-		hpack_enough(s);
+		s->state = HPACK_PASS_VALUE;
 	return at + read;
 }
 
@@ -204,7 +198,7 @@ out:
 	u32 left = there - bit;
 	bool whole = s->string * 8 == there, waits = code >> 8 > left;
 	if (!waits && code) {
-		hpack_enough(s);
+		s->state = HPACK_PASS_VALUE;
 	} else if (whole && (waits || left < 5)) { /* what is behind the last code fills its byte */
 		s->string = 0;
 		return at + (there >> 3);

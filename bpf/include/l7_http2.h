@@ -9,12 +9,9 @@
 #include "l7_core.h"
 #include "l7_hpack.h"
 
-/* What the platform keeps of a connection's header fields; NULL if it has no room. A platform that keeps nothing does not define
- * L7_HPACK: it counts requests without names and statuses. */
+/* What the platform keeps of a connection's header fields; NULL if it has no room: requests are counted without names and
+ * statuses then. */
 static __always_inline struct l7_hpack *l7_hpack_of(struct l7_run *r, struct l7_conn *c);
-#ifndef L7_HPACK
-static __always_inline struct l7_hpack *l7_hpack_of(struct l7_run *r, struct l7_conn *c) { return NULL; }
-#endif
 
 /* The run that a look is part of. */
 static __always_inline struct l7_run *l7_run_of(struct l7_look *l)
@@ -40,7 +37,6 @@ enum http2_phase {
 	HTTP2_BLOCK,     /* within the fields of one */
 	HTTP2_CONTINUED, /* a frame with more of them begins */
 	HTTP2_LAST,      /* the last byte of the frame that ends the stream h->a */
-	HTTP2_BROKEN,    /* no frame begins, as we know already */
 };
 
 /* h->b */
@@ -459,14 +455,15 @@ static __always_inline void http2_fields(struct l7_run *r, struct l7_conn *c, st
 		fixed += 5;
 	if (f.type == HTTP2_PUSH_PROMISE)
 		fixed += 4;
-	if (at + fixed > l->have)
+	v->lost = fixed > f.length || (f.type == HTTP2_PUSH_PROMISE && !side);
+	if (v->lost || at + fixed > l->have)
 		return;
 	struct l7_hpack *p = l7_hpack_of(r, c);
 	if (!p && h->phase == HTTP2_FRAMES) {
 		http2_unread(c, h, l, v, f);
 		return;
 	}
-	v->lost = !p || fixed + padding > f.length || (f.type == HTTP2_PUSH_PROMISE && !side);
+	v->lost = !p || fixed + padding > f.length;
 	if (v->lost)
 		return;
 	struct hpack_side *s = &p->side[side];
@@ -571,10 +568,10 @@ static __always_inline void http2_ends(struct l7_run *r, struct l7_conn *c, stru
 	http2_frame(r, c, h, l, v);
 	if (v->notes)
 		return;
-	if (v->lost) { /* later, as what the first frame says is true */
+	if (v->lost) { /* what the first frame says is true: the next look finds the same again */
 		v->lost = 0;
 		v->take = at;
-		h->phase = HTTP2_BROKEN;
+		h->phase = HTTP2_FRAMES;
 	}
 	v->notes = 1;
 	v->id = id;
@@ -611,10 +608,6 @@ static __always_inline void http2_look(struct l7_conn *c, struct l7_half *h, str
 		v->take = 1;
 		v->id = h->a;
 		v->ends = 1;
-		return;
-	}
-	if (h->phase == HTTP2_BROKEN) {
-		v->lost = 1;
 		return;
 	}
 	if (h->phase == HTTP2_START && !http2_starts(h, l, v))

@@ -4,7 +4,6 @@
 #define YAGURA_L7_STATE_H
 
 #include "socket.h"
-#define L7_HPACK
 #include "l7_parsers.h"
 
 /* Requests of connections that answer in any order. */
@@ -44,7 +43,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 16384);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, u64); /* address of the socket, forgotten when it is destroyed */
 	__type(value, struct l7_conn);
@@ -69,7 +68,7 @@ struct {
 /* Header fields of connections of HTTP/2, and what a new one begins with. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
+	__uint(max_entries, 2048);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, u64); /* address of the socket */
 	__type(value, struct l7_hpack);
@@ -410,7 +409,7 @@ static __always_inline void l7_keep_text(struct l7_run *r, struct l7_conn *c, st
 
 static __always_inline void l7_named(struct l7_run *r, struct l7_conn *c, struct l7_verdict *v)
 {
-	if (c->text_name != v->name)
+	if (c->text_name != v->name && v->name_length)
 		l7_keep_text(r, c, v);
 	c->traced = v->trace_at != 0;
 	if (v->trace_at)
@@ -441,8 +440,8 @@ static __always_inline void l7_stream_begins(struct l7_run *r, struct l7_conn *c
 	s->p.method = v->method;
 	s->p.protocol = v->protocol ? v->protocol : c->protocol;
 	s->status = v->status;
-	s->text_length = c->text_length;
-	s->traced = c->traced;
+	s->text_length = c->text_name == v->name ? c->text_length : 0;
+	s->traced = v->trace_at != 0;
 	__builtin_memcpy(s->text, c->text, sizeof(s->text));
 	__builtin_memcpy(s->trace, c->trace, sizeof(s->trace));
 	if (bpf_map_update_elem(&l7_streams, &key, s, BPF_ANY))
@@ -474,7 +473,7 @@ static __always_inline bool l7_stream_take(struct l7_run *r, struct l7_conn *c, 
 	if (v->notes || !v->status)
 		*status = s->status;
 	__sync_fetch_and_add(&c->streams, -1);
-	c->text_name = s->p.name; /* what is told of the request is its own */
+	c->text_name = s->text_length ? s->p.name : L7_NONE; /* what is told of the request is its own */
 	c->text_length = s->text_length;
 	c->traced = s->traced;
 	__builtin_memcpy(c->text, s->text, sizeof(s->text));

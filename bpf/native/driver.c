@@ -2,7 +2,6 @@
 /* The parsers as a program: it reads what each side of a connection sends, and writes what they make of it. See
  * bpf/native_test.go, which speaks to it, for the lines. With FUZZ it is a target of libFuzzer instead. */
 #define L7_NATIVE
-#define L7_HPACK
 #include <stdio.h>
 #include <stdlib.h>
 #include "../include/l7_parsers.h"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -94,9 +95,10 @@ func TestVerdictsAreMadeAnewAfterAWhile(t *testing.T) {
 // A file system that does not answer holds up neither who asks nor the end of the program.
 func TestProcessesThatHangAreLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, release, looked := coverageOf(t, nil), make(chan bool), 0
+		c, release := coverageOf(t, nil), make(chan bool)
+		var looked atomic.Int32
 		c.examine = func(string, int) (Found, error) {
-			looked++
+			looked.Add(1)
 			<-release
 			return Found{}, nil
 		}
@@ -104,15 +106,15 @@ func TestProcessesThatHangAreLeftBehind(t *testing.T) {
 			c.State(ProcessID{PID: pid}, true, false)
 		}
 		time.Sleep(time.Minute)
-		if looked != maxHanging {
-			t.Errorf("%d looks are begun while they hang, want %d", looked, maxHanging)
+		if looked.Load() != maxHanging {
+			t.Errorf("%d looks are begun while they hang, want %d", looked.Load(), maxHanging)
 		}
 		close(release)
 		synctest.Wait()
 		c.State(ProcessID{PID: 99}, true, false)
 		synctest.Wait()
-		if looked != maxHanging+1 {
-			t.Errorf("%d looks after they have ended", looked)
+		if looked.Load() != maxHanging+1 {
+			t.Errorf("%d looks after they have ended", looked.Load())
 		}
 	})
 }
