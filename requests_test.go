@@ -24,7 +24,7 @@ type realService struct {
 	start  func(t *testing.T, s *realSite)                 // starts the server; it listens when start returns
 	load   func(t *testing.T, s *realSite)                 // asks
 	counts func(n map[string]float64)                      // name{labels} and how many, exactly
-	within map[string][2]time.Duration                     // name{labels} and where its median is
+	within map[string][2]time.Duration                     // name{labels} and where its median is: a busy machine takes longer than asked
 	check  func(t *testing.T, s *realSite, before, p page) // what else
 }
 
