@@ -118,6 +118,8 @@ func Landing(version string, stored bool) (http.Handler, error) {
 	links := []web.LandingLinks{
 		{Address: "/metrics", Text: "Metrics", Description: "what is seen, as Prometheus scrapes it"},
 		{Address: "/api/yagura/hits", Text: "Hits", Description: "what detection rules have found lately, the latest first"},
+		{Address: "/api/yagura/requests", Text: "Requests", Description: "slow and failed requests, the latest first"},
+		{Address: "/api/yagura/connections", Text: "Connections", Description: "who speaks with whom now, and the processes behind it"},
 		{Address: "/-/ready", Text: "Readiness", Description: "whether everything that was asked for runs"},
 	}
 	if stored {
