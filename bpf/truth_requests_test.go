@@ -15,6 +15,7 @@ import (
 func init() {
 	actors["answer"] = actAnswer
 	actors["ask"] = actAsk
+	actors["ask-later"] = actAskLater
 }
 
 // Traffic is what both sides of a conversation say, over and over: the client writes asks, and reads answers that are as
@@ -63,13 +64,35 @@ func actAnswer() error {
 }
 
 func actAsk() error {
-	talk := talks[os.Getenv("TALK")]
 	conn, err := net.Dial("tcp4", os.Getenv("LISTEN"))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	for range talk.rounds {
+	return askRounds(conn, talks[os.Getenv("TALK")].rounds)
+}
+
+// roundsBefore is how many rounds are over before the agent comes.
+const roundsBefore = 3
+
+func actAskLater() error {
+	conn, err := net.Dial("tcp4", os.Getenv("LISTEN"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := askRounds(conn, roundsBefore); err != nil {
+		return err
+	}
+	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil { // the second word: the agent is there now
+		return err
+	}
+	return askRounds(conn, talks[os.Getenv("TALK")].rounds-roundsBefore)
+}
+
+func askRounds(conn net.Conn, rounds int) error {
+	talk := talks[os.Getenv("TALK")]
+	for range rounds {
 		if _, err := conn.Write([]byte(talk.asks)); err != nil {
 			return err
 		}
@@ -206,6 +229,43 @@ func TestTruthRequests(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTruthRequestsOfConnectionsOlderThanTheAgent(t *testing.T) {
+	needRoot(t)
+	stopAll(t)
+	_, mount := hierarchyHere(t)
+	early := &watched{mount: mount}
+	server, client := early.newGroup(t, "truth-l7-old-server"), early.newGroup(t, "truth-l7-old-client")
+	const address = "127.0.0.1:47261"
+	env := []string{"TALK=http", "LISTEN=" + address}
+	s, c := early.newChild(t, server, "answer", env...), early.newChild(t, client, "ask-later", env...)
+	s.act(t)
+	waitListening(t, address)
+	c.act(t)
+	time.Sleep(300 * time.Millisecond) // the first rounds are over, and it waits for the second word
+
+	w := startRequests(t) // only now
+	proves(t, "requests_older_than_agent")
+	for _, g := range []group{server, client} {
+		if err := w.AddCgroup(g.id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.FindSockets()
+	before := w.Missed()["sys_exit"]
+	c.act(t)
+	c.finish(t)
+	s.finish(t)
+	missed := w.Missed()["sys_exit"] - before
+	want := uint64(talks["http"].rounds - roundsBefore)
+	for role, g := range map[string]group{"server": server, "client": client} {
+		counted := w.counted(t, g)
+		totals := counted[role+" http GET 200 ok"]
+		if totals == nil || totals.Count() > want || totals.Count()+missed < want || len(counted) != 1 {
+			t.Errorf("%s: counted %v, want %d of GET 200", role, keys(counted), want)
+		}
 	}
 }
 
