@@ -836,7 +836,7 @@ func testPrometheus(t *testing.T, y *server, dir string) {
 }
 
 // guest is the only program of the test image. It lives for as long as its argument says, and knocks at a closed port; or
-// does what its second argument says: burn two processors, eat memory, or listen and never accept.
+// does what its second argument says: burn two processors, eat memory, listen and never accept, serve pages or ask for some.
 const guest = `package main
 
 import (
@@ -883,13 +883,49 @@ func steal() {
 	os.ReadFile("/etc/shadow")
 }
 
+// A page of 2 bytes for whatever is asked.
+func serve() {
+	l, err := net.Listen("tcp", "127.0.0.1:18473")
+	if err != nil {
+		os.Exit(3)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				for {
+					if _, err := c.Read(make([]byte, 4096)); err != nil {
+						c.Close()
+						return
+					}
+					c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+				}
+			}()
+		}
+	}()
+}
+
+func ask() {
+	c, err := net.Dial("tcp", "127.0.0.1:18473")
+	if err != nil {
+		os.Exit(4)
+	}
+	for i := range 25 {
+		c.Write([]byte("GET /orders/" + string(rune('0'+i%10)) + "?token=correct-horse HTTP/1.1\r\nHost: web\r\n\r\n"))
+		c.Read(make([]byte, 4096))
+	}
+}
+
 func main() {
 	life, err := time.ParseDuration(os.Args[1])
 	if err != nil {
 		os.Exit(2)
 	}
 	if len(os.Args) > 2 {
-		map[string]func(){"burn": burn, "eat": eat, "listen": listen, "steal": steal}[os.Args[2]]()
+		map[string]func(){"burn": burn, "eat": eat, "listen": listen, "steal": steal, "serve": serve, "ask": ask}[os.Args[2]]()
 		time.Sleep(life)
 		return
 	}

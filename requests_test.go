@@ -290,3 +290,45 @@ func (s *realSite) describe(t *testing.T, p page) {
 		}
 	}
 }
+
+// TestRequestsBetweenContainers has one container ask another, and looks for both names, the edge between them, and the
+// connection with its process.
+func TestRequestsBetweenContainers(t *testing.T) {
+	needsKernel(t)
+	c := startContainerd(t)
+	y := yagura(t, "--config.file="+write(t, c.dir+"/yagura.yml",
+		fmt.Sprintf("containers: {containerd: [%s], cri: [], docker: [], podman: [], bundles: [], storage: []}\n", c.socket()))).await(t).ready(t)
+	run := func(name, does string) {
+		c.ctr(t, "run", "--snapshotter", "native", "--net-host", "--detach", testImage, name, "/guest", "5m", does)
+	}
+	run("web", "serve")
+	eventually(t, "the server listens", func() bool { return listensAt("18473") })
+	run("shop", "ask")
+	const asked = 25
+	agree := func() bool {
+		p := y.scrape(t, "/metrics")
+		return p.sum("http_server_request_duration_seconds", "container", "web", "http_route", "/orders/{id}", "http_response_status_code", "200") == asked &&
+			p.sum("http_client_request_duration_seconds", "container", "shop", "http_request_method", "GET") == asked &&
+			p.sum("yagura_service_edge_requests_total", "client", "shop", "server", "web", "protocol", "http") == asked
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			p := y.scrape(t, "/metrics")
+			for _, name := range []string{"http_server_request_duration_seconds", "http_client_request_duration_seconds", "yagura_service_edge_requests_total"} {
+				for _, m := range p[name].GetMetric() {
+					t.Logf("%s %v: %v %v", name, m.Label, m.GetHistogram().GetSampleCount(), m.GetCounter().GetValue())
+				}
+			}
+		}
+	})
+	eventually(t, "both sides and the edge say 25", agree)
+	code, body := y.status(t, "GET", "/api/yagura/connections?container=web&limit=50")
+	if code != 200 || !strings.Contains(body, `"protocol":"http"`) || !strings.Contains(body, "guest") {
+		t.Errorf("connections of web: %d: %.2000s", code, body)
+	}
+	for _, path := range []string{"/metrics", "/api/yagura/connections", "/api/yagura/requests"} {
+		if _, body := y.status(t, "GET", path); strings.Contains(body, "correct-horse") {
+			t.Errorf("%s shows what was in a query string", path)
+		}
+	}
+}
