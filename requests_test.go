@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -331,4 +335,100 @@ func TestRequestsBetweenContainers(t *testing.T) {
 			t.Errorf("%s shows what was in a query string", path)
 		}
 	}
+}
+
+// TestRequestsUnderAttack sends a server what nobody should: noise, heads without end, connections that say nothing, and a
+// hundred thousand paths. What is answered is counted exactly, and the bounds hold.
+func TestRequestsUnderAttack(t *testing.T) {
+	needsKernel(t)
+	y := yagura(t).await(t).ready(t)
+	s := &realSite{y: y, dir: public(t), port: freePort(t), server: "attacked.service"}
+	s.serve(t, ourselves(t), "-test.run=^TestSlowServer$", "slow-server="+s.address())
+
+	noise := rand.New(rand.NewPCG(1, 2))
+	for i := range 300 {
+		c := dial(t, s.address())
+		junk := make([]byte, 1+noise.IntN(3000))
+		for k := range junk {
+			junk[k] = byte(noise.Uint32())
+		}
+		switch i % 3 {
+		case 0: // noise
+			_, _ = c.Write(junk)
+		case 1: // half of a request
+			_, _ = io.WriteString(c, "GET /half HTTP/1.1\r\nHos")
+		} // or nothing at all
+		c.Close()
+	}
+	long := dial(t, s.address())
+	_, _ = io.WriteString(long, "GET /long HTTP/1.1\r\nHost: truth\r\nCookie: "+strings.Repeat("x", 64<<10)+"\r\n\r\n")
+	answer(t, bufio.NewReader(long))
+	long.Close()
+
+	const paths, batch = 100_000, 50
+	c := dial(t, s.address())
+	r := bufio.NewReader(c)
+	for i := 0; i < paths; i += batch {
+		var text strings.Builder
+		for k := range batch {
+			fmt.Fprintf(&text, "GET /%s HTTP/1.1\r\nHost: truth\r\n\r\n", word(i+k))
+		}
+		if _, err := io.WriteString(c, text.String()); err != nil {
+			t.Fatal(err)
+		}
+		for range batch {
+			answer(t, r)
+		}
+	}
+	c.Close()
+
+	const name = "http_server_request_duration_seconds"
+	var p page
+	eventually(t, "every answered request is counted", func() bool {
+		p = y.scrape(t, "/metrics")
+		return p.sum(name, "unit", s.server, "http_response_status_code", "200") == paths+1
+	})
+	routes := map[string]bool{}
+	for _, m := range p.matching(name, "unit", s.server) {
+		for _, l := range m.Label {
+			if l.GetName() == "http_route" {
+				routes[l.GetValue()] = true
+			}
+		}
+	}
+	if len(routes) > 12 { // ten, other, and none
+		t.Errorf("%d routes are told apart: %v", len(routes), routes)
+	}
+	now, most := resident(t, y.cmd.Process.Pid)
+	t.Logf("resident: %d MiB now, %d MiB at most", now>>20, most>>20)
+}
+
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func answer(t *testing.T, r *bufio.Reader) {
+	t.Helper()
+	response, err := http.ReadResponse(r, nil)
+	if err == nil {
+		_, err = io.Copy(io.Discard, response.Body)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// word spells a number in letters, so that nothing of it folds.
+func word(n int) string {
+	var text []byte
+	for range 6 {
+		text = append(text, byte('a'+n%26))
+		n /= 26
+	}
+	return string(text)
 }
