@@ -175,6 +175,7 @@ type Agent struct {
 	want        Want
 	types       *btf.Cache                   // while hooks change
 	loadable    map[string]*ebpf.ProgramSpec // while hooks change: as instructions of Go they take many times their size
+	foundSelf   bool                         // or looked for in vain
 	calls       wantedCalls
 	mu          sync.Mutex           // guards probes, programs and links, which a reload changes while a scrape reads
 	spec        *ebpf.CollectionSpec // without its programs
@@ -255,15 +256,15 @@ func (a *Agent) Replan(w Want) {
 func (a *Agent) replan(w Want) {
 	a.want = w
 	a.types = btf.NewCache() // else every program would read the kernel's types for itself
-	a.loadable = a.readPrograms()
-	defer func() {
-		a.types, a.loadable = nil, nil
-		debug.FreeOSMemory()
-	}()
-	if pid, err := a.findSelf(); err == nil {
-		a.variables["self_tgid"] = pid
-	} else {
-		a.log.Debug("own process id is taken as it is seen here", "err", err)
+	defer a.forgetPrograms()
+	if !a.foundSelf {
+		pid, err := a.findSelf()
+		if err == nil {
+			a.variables["self_tgid"] = pid
+		} else {
+			a.log.Debug("own process id is taken as it is seen here", "err", err)
+		}
+		a.foundSelf = true
 	}
 	p := &plan{Want: w, calls: a.calls, refused: map[string]bool{}}
 	var probes []Probe
@@ -360,6 +361,9 @@ func (a *Agent) loadCollection(name string, types *btf.Cache) (*ebpf.Collection,
 	if programs == nil {
 		programs = a.readPrograms()
 	}
+	if a.types != nil {
+		a.loadable = programs
+	}
 	prog, ok := programs[name]
 	if !ok {
 		return nil, fmt.Errorf("no program %q", name)
@@ -386,6 +390,15 @@ func (a *Agent) loadCollection(name string, types *btf.Cache) (*ebpf.Collection,
 		}
 	}
 	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace, Cache: types})
+}
+
+// forgetPrograms gives back what changing hooks took.
+func (a *Agent) forgetPrograms() {
+	a.types = nil
+	if a.loadable != nil {
+		a.loadable = nil
+		debug.FreeOSMemory()
+	}
 }
 
 // readPrograms reads the embedded programs, which was possible before.
