@@ -48,12 +48,16 @@ var native = sync.OnceValue(func() *driver {
 	if err != nil {
 		panic(err)
 	}
-	return &driver{dir: dir, path: filepath.Join(dir, "driver")}
+	nativeDir = dir
+	return &driver{path: filepath.Join(dir, "driver")}
 })
 
+// nativeDir is where it is; TestMain removes it.
+var nativeDir string
+
 type driver struct {
-	dir, path string
-	compile   sync.Once
+	path    string
+	compile sync.Once
 }
 
 // A say is one system call of one side of a connection: ">" is the client's, "<" the server's bytes, each part a buffer

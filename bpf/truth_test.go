@@ -49,6 +49,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	code := m.Run()
+	if nativeDir != "" {
+		if err := os.RemoveAll(nativeDir); err != nil {
+			fmt.Fprintln(os.Stderr, "remove the parsers:", err)
+			code = 1
+		}
+	}
 	for _, w := range running {
 		if err := w.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stop the agent:", err)
