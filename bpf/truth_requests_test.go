@@ -159,8 +159,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// TestL7Loads says which programs a kernel takes: those for HTTP/1 and Redis all of them.
-func TestL7Loads(t *testing.T) {
+// TestTruthProgramsOfRequests says which programs a kernel takes: those for HTTP/1 and Redis all of them.
+func TestTruthProgramsOfRequests(t *testing.T) {
 	w := startRequests(t)
 	for _, name := range []string{"l7_exit", "l7_text", "l7_sql", "l7_binary", "l7_http2", "l7_dns", "l7_closed", "l7_state", "sys_exit"} {
 		p := w.programs[name]
