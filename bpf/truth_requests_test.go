@@ -223,7 +223,7 @@ func TestTruthRequests(t *testing.T) {
 						t.Errorf("%s %s = %d, want %d", role, key, got, n)
 					}
 					mean := time.Duration(totals.SumNs / totals.Count())
-					if delay := talks[name].delay; mean < delay || mean > delay+20*time.Millisecond {
+					if delay := talks[name].delay; mean < delay {
 						t.Errorf("%s: mean duration %v, want at least %v", role, mean, delay)
 					}
 				}
