@@ -115,12 +115,7 @@ int block_issued(u64 *ctx)
 
 static __always_inline struct block_counters *block_counters(struct block_key *key)
 {
-	struct block_counters *c = bpf_map_lookup_elem(&block_io, key);
-	if (c)
-		return c;
-	struct block_counters none = {};
-	bpf_map_update_elem(&block_io, key, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&block_io, key);
+	return find_or_add(&block_io, key, (&(struct block_counters){}));
 }
 
 /* Runs in interrupts, once for every part of a request that is done. */

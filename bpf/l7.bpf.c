@@ -430,7 +430,6 @@ __noinline int l7_end_one(u32 looker)
 static __always_inline void l7_add_edge(struct l7_scratch *s, struct l7_conn *c)
 {
 	struct l7_edge *e = &s->edge;
-	struct l7_edge_totals *t, none = {};
 
 	__builtin_memset(e, 0, sizeof(*e));
 	e->slot = s->run.slot;
@@ -442,18 +441,13 @@ static __always_inline void l7_add_edge(struct l7_scratch *s, struct l7_conn *c)
 	e->family = c->family;
 	e->protocol = c->protocol;
 	e->role = c->role;
-	t = bpf_map_lookup_elem(&l7_edge_sums, e);
-	if (!t) {
-		bpf_map_update_elem(&l7_edge_sums, e, &none, BPF_NOEXIST);
-		t = bpf_map_lookup_elem(&l7_edge_sums, e);
-	}
+	struct l7_edge_totals *t = find_or_add(&l7_edge_sums, e, (&(struct l7_edge_totals){}));
 	if (!t) { /* no room: those whose peer is not told apart */
 		l7_unmatched(c->protocol, L7_NO_ROOM);
 		__builtin_memset(e->address, 0, sizeof(e->address));
 		e->peer_slot = 0;
 		e->port = 0;
-		bpf_map_update_elem(&l7_edge_sums, e, &none, BPF_NOEXIST);
-		t = bpf_map_lookup_elem(&l7_edge_sums, e);
+		t = find_or_add(&l7_edge_sums, e, (&(struct l7_edge_totals){}));
 	}
 	if (!t)
 		return;

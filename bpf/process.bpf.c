@@ -286,12 +286,7 @@ static __always_inline void count_death(u32 slot, struct signal_struct *signal, 
 	if (!number)
 		return;
 	struct signal_key key = {.slot = slot, .signal = number};
-	u64 none = 0;
-	u64 *n = bpf_map_lookup_elem(&fatal_signals, &key);
-	if (!n) {
-		bpf_map_update_elem(&fatal_signals, &key, &none, BPF_NOEXIST);
-		n = bpf_map_lookup_elem(&fatal_signals, &key);
-	}
+	u64 *n = find_or_add(&fatal_signals, &key, &(u64){0});
 	if (n)
 		increment(*n);
 	else

@@ -171,12 +171,7 @@ static __always_inline void count_latency(u32 syscall)
 	u64 ns = bpf_ktime_get_ns() - *entry;
 	*entry = 0;
 	struct latency_key key = {.slot = current_slot(), .syscall = syscall};
-	struct log2_hist *h = bpf_map_lookup_elem(&syscall_latency, &key);
-	if (!h) {
-		struct log2_hist none = {};
-		bpf_map_update_elem(&syscall_latency, &key, &none, BPF_NOEXIST);
-		h = bpf_map_lookup_elem(&syscall_latency, &key);
-	}
+	struct log2_hist *h = find_or_add(&syscall_latency, &key, (&(struct log2_hist){}));
 	if (h)
 		observe(h, ns);
 	else

@@ -76,16 +76,12 @@ static __always_inline void count_overflows(struct sock *sk, struct listen_socke
 {
 	struct accept_key key = {.slot = owner_slot(&l->owner), .port = l->port};
 	u32 drops = BPF_CORE_READ(sk, sk_drops.counter);
-	u64 more = drops - l->drops, none = 0;
+	u64 more = drops - l->drops;
 
 	if (drops == l->drops)
 		return;
 	l->drops = drops;
-	u64 *n = bpf_map_lookup_elem(&accept_overflows, &key);
-	if (!n) {
-		bpf_map_update_elem(&accept_overflows, &key, &none, BPF_NOEXIST);
-		n = bpf_map_lookup_elem(&accept_overflows, &key);
-	}
+	u64 *n = find_or_add(&accept_overflows, &key, &(u64){0});
 	if (n)
 		__sync_fetch_and_add(n, more);
 	else

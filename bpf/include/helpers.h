@@ -46,6 +46,20 @@ static __always_inline struct losses *losses_here(void)
 			increment(l->field);       \
 	} while (0)
 
+/* The value of a key, which is entered with what initial points to if it is new; NULL if the table is full. Initial is only
+ * made where it is needed. */
+#define find_or_add(map, key, initial)                                           \
+	({                                                                       \
+		void *value = bpf_map_lookup_elem(map, key);                     \
+		if (!value) {                                                    \
+			const void *first = initial;                             \
+			if (first)                                               \
+				bpf_map_update_elem(map, key, first, BPF_NOEXIST); \
+			value = bpf_map_lookup_elem(map, key);                   \
+		}                                                                \
+		value;                                                           \
+	})
+
 static __always_inline u32 cgroup_to_slot(u64 id)
 {
 	struct cgroup_slot *s = bpf_map_lookup_elem(&cgroup_slots, &id);

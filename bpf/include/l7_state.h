@@ -159,14 +159,11 @@ static __always_inline struct l7_hpack *l7_hpack_of(struct l7_run *r, struct l7_
 {
 	u64 key = r->key;
 	u32 zero = 0;
-	struct l7_hpack *p = bpf_map_lookup_elem(&l7_hpacks, &key);
+	struct l7_hpack *p = find_or_add(&l7_hpacks, &key, bpf_map_lookup_elem(&l7_no_hpack, &zero));
 
-	if (p)
-		return p;
-	void *none = bpf_map_lookup_elem(&l7_no_hpack, &zero);
-	if (none && bpf_map_update_elem(&l7_hpacks, &key, none, BPF_NOEXIST))
+	if (!p)
 		l7_unmatched(L7_HTTP2, L7_NO_ROOM);
-	return bpf_map_lookup_elem(&l7_hpacks, &key);
+	return p;
 }
 
 /* ---- samples ---- */
@@ -223,18 +220,14 @@ static __always_inline bool l7_tell(struct l7_run *r, struct l7_conn *c, struct 
 static __always_inline bool l7_admit(struct l7_run *r, struct l7_conn *c, struct l7_key *key)
 {
 	struct l7_name n = {.slot = key->slot, .name = key->name, .protocol = key->protocol, .role = key->role};
-	u32 one = 1, none = 0, protocol = key->protocol;
+	u32 one = 1, protocol = key->protocol;
 
 	if (bpf_map_lookup_elem(&l7_names, &n))
 		return true;
 	if (c->text_name != key->name || protocol >= L7_PROTOCOLS)
 		return false; /* how it is spelled has been overwritten: it gets another chance */
 	n.name = L7_NONE;
-	u32 *count = bpf_map_lookup_elem(&l7_names, &n);
-	if (!count) {
-		bpf_map_update_elem(&l7_names, &n, &none, BPF_NOEXIST);
-		count = bpf_map_lookup_elem(&l7_names, &n);
-	}
+	u32 *count = find_or_add(&l7_names, &n, &(u32){0});
 	barrier_var(protocol);
 	if (!count || *count >= l7_settings.names[protocol & 15])
 		return false;
@@ -326,14 +319,8 @@ static __always_inline u32 l7_bound(u64 ns)
 static __always_inline struct l7_totals *l7_totals_of(struct l7_key *key)
 {
 	u32 zero = 0;
-	struct l7_totals *t = bpf_map_lookup_elem(&l7_sums, key);
 
-	if (t)
-		return t;
-	void *nothing = bpf_map_lookup_elem(&l7_nothing, &zero);
-	if (nothing)
-		bpf_map_update_elem(&l7_sums, key, nothing, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&l7_sums, key);
+	return find_or_add(&l7_sums, key, bpf_map_lookup_elem(&l7_nothing, &zero));
 }
 
 /* Adds a request to its totals, to those without its particulars if there is no room. */
