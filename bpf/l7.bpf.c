@@ -151,7 +151,7 @@ static __always_inline struct l7_conn *l7_conn_of(struct l7_scratch *s, struct s
 
 static __always_inline struct l7_half *l7_half_of(struct l7_scratch *s) { return &s->fresh.half[s->run.response & 1]; }
 
-#define L7_LOOK(name)                                                             \
+#define L7_LOOK(parsed, name)                                                     \
 	__noinline int l7_look_##name(u32 looker)                                 \
 	{                                                                         \
 		struct l7_scratch *s = l7_scratch_of(looker);                     \
@@ -159,18 +159,9 @@ static __always_inline struct l7_half *l7_half_of(struct l7_scratch *s) { return
 			name##_look(&s->fresh, l7_half_of(s), &s->run.look, &s->run.verdict); \
 		return 0;                                                         \
 	}
+L7_EACH_PARSER(L7_LOOK)
 
-L7_LOOK(http)
-L7_LOOK(redis)
-L7_LOOK(memcached)
-L7_LOOK(nats)
-L7_LOOK(postgres)
-L7_LOOK(mysql)
-L7_LOOK(mongo)
-L7_LOOK(kafka)
-L7_LOOK(amqp)
-L7_LOOK(dns)
-L7_LOOK(http2)
+#define L7_CALL(name) l7_look_##name(looker)
 
 static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *c, struct l7_half *h)
 {
@@ -184,30 +175,7 @@ static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *
 	__builtin_memcpy(s->own, c->own, sizeof(c->own));
 	__builtin_memcpy(s->fresh.own, s->own, sizeof(c->own));
 	*half = *h;
-	if (set & L7_SET(L7_HTTP) && protocol == L7_HTTP)
-		l7_look_http(looker);
-	else if (set & L7_SET(L7_REDIS) && protocol == L7_REDIS)
-		l7_look_redis(looker);
-	else if (set & L7_SET(L7_MEMCACHED) && protocol == L7_MEMCACHED)
-		l7_look_memcached(looker);
-	else if (set & L7_SET(L7_NATS) && protocol == L7_NATS)
-		l7_look_nats(looker);
-	else if (set & L7_SET(L7_POSTGRES) && protocol == L7_POSTGRES)
-		l7_look_postgres(looker);
-	else if (set & L7_SET(L7_MYSQL) && protocol == L7_MYSQL)
-		l7_look_mysql(looker);
-	else if (set & L7_SET(L7_MONGO) && protocol == L7_MONGO)
-		l7_look_mongo(looker);
-	else if (set & L7_SET(L7_KAFKA) && protocol == L7_KAFKA)
-		l7_look_kafka(looker);
-	else if (set & L7_SET(L7_AMQP) && protocol == L7_AMQP)
-		l7_look_amqp(looker);
-	else if (set & L7_SET(L7_DNS) && protocol == L7_DNS)
-		l7_look_dns(looker);
-	else if (set & L7_SET(L7_HTTP2) && (protocol == L7_HTTP2 || protocol == L7_GRPC))
-		l7_look_http2(looker);
-	else
-		r->verdict.lost = 1;
+	l7_call_parser(set, protocol, &r->verdict);
 	c->tls = s->fresh.tls;
 	for (u32 i = 0; i < sizeof(c->own) / sizeof(c->own[0]); i++)
 		if (s->fresh.own[i] != s->own[i]) /* the others may be written at the same time, by who looks the other way */

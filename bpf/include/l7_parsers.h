@@ -24,39 +24,23 @@
 #define L7_SET_BINARY (L7_SET(L7_MONGO) | L7_SET(L7_KAFKA) | L7_SET(L7_AMQP) | L7_SET(L7_DNS))
 #define L7_SET_HTTP2 L7_SET(L7_HTTP2)
 
-#ifdef L7_NATIVE
-static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *c, struct l7_half *h)
-{
-	struct l7_look *l = &r->look;
-	struct l7_verdict *v = &r->verdict;
-	u32 protocol = c->protocol;
+/* Every parser once: its protocol, and what its functions are called after. */
+#define L7_EACH_PARSER(DO)                                                                          \
+	DO(L7_HTTP, http) DO(L7_REDIS, redis) DO(L7_MEMCACHED, memcached) DO(L7_NATS, nats)         \
+	DO(L7_POSTGRES, postgres) DO(L7_MYSQL, mysql) DO(L7_MONGO, mongo) DO(L7_KAFKA, kafka)       \
+	DO(L7_AMQP, amqp) DO(L7_DNS, dns) DO(L7_HTTP2, http2)
 
-	if (set & L7_SET(L7_HTTP) && protocol == L7_HTTP)
-		http_look(c, h, l, v);
-	else if (set & L7_SET(L7_REDIS) && protocol == L7_REDIS)
-		redis_look(c, h, l, v);
-	else if (set & L7_SET(L7_MEMCACHED) && protocol == L7_MEMCACHED)
-		memcached_look(c, h, l, v);
-	else if (set & L7_SET(L7_NATS) && protocol == L7_NATS)
-		nats_look(c, h, l, v);
-	else if (set & L7_SET(L7_POSTGRES) && protocol == L7_POSTGRES)
-		postgres_look(c, h, l, v);
-	else if (set & L7_SET(L7_MYSQL) && protocol == L7_MYSQL)
-		mysql_look(c, h, l, v);
-	else if (set & L7_SET(L7_MONGO) && protocol == L7_MONGO)
-		mongo_look(c, h, l, v);
-	else if (set & L7_SET(L7_KAFKA) && protocol == L7_KAFKA)
-		kafka_look(c, h, l, v);
-	else if (set & L7_SET(L7_AMQP) && protocol == L7_AMQP)
-		amqp_look(c, h, l, v);
-	else if (set & L7_SET(L7_DNS) && protocol == L7_DNS)
-		dns_look(c, h, l, v);
-	else if (set & L7_SET(L7_HTTP2) && (protocol == L7_HTTP2 || protocol == L7_GRPC))
-		http2_look(c, h, l, v);
-	else
-		v->lost = 1;
-}
-#endif
+/* Has the one parser look that a connection's protocol is of, by the platform's L7_CALL, if this program has it. */
+#define L7_IF_ITS(parsed, name)                               \
+	else if (set & L7_SET(parsed) && protocol == (parsed)) \
+		L7_CALL(name);
+#define l7_call_parser(set, protocol, v)     \
+	do {                                 \
+		if (0)                       \
+			;                    \
+		L7_EACH_PARSER(L7_IF_ITS)    \
+		else (v)->lost = 1;          \
+	} while (0)
 
 /* Whether a TLS record begins here: handshake or alert of SSL 3.0 to TLS 1.3. */
 static __always_inline bool l7_is_tls(struct l7_look *l)
@@ -93,11 +77,8 @@ static __always_inline u8 l7_classify(struct l7_look *l)
 	return L7_UNKNOWN;
 }
 
-#ifdef L7_NATIVE
-static __always_inline u8 l7_classify_look(struct l7_run *r) { return l7_classify(&r->look); }
-#else
+/* l7_classify of what is shown, by the platform. */
 static __always_inline u8 l7_classify_look(struct l7_run *r);
-#endif
 
 #define L7_TRIES 6 /* changes of direction after which a connection is of none of our protocols */
 
@@ -133,7 +114,7 @@ static __always_inline void l7_recognise(struct l7_run *r, struct l7_conn *c)
 /* How much of a protocol's messages is looked at at once. */
 static __always_inline u32 l7_window(u8 protocol)
 {
-	return protocol == L7_HTTP || protocol == L7_HTTP2 || protocol == L7_GRPC ? L7_WINDOW : 128;
+	return protocol == L7_HTTP || protocol == L7_HTTP2 ? L7_WINDOW : 128;
 }
 
 #endif

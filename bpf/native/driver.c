@@ -77,6 +77,17 @@ static __always_inline void l7_advance_rest(struct l7_run *r, u64 n) { l7_advanc
 
 static __always_inline void l7_fill_rest(struct l7_run *r, u32 window) { l7_fill_parts(r, window); }
 
+#define L7_CALL(name) name##_look(c, h, &r->look, &r->verdict)
+
+static __always_inline void l7_parse(u32 set, struct l7_run *r, struct l7_conn *c, struct l7_half *h)
+{
+	u32 protocol = c->protocol;
+
+	l7_call_parser(set, protocol, &r->verdict);
+}
+
+static __always_inline u8 l7_classify_look(struct l7_run *r) { return l7_classify(&r->look); }
+
 static __always_inline void l7_unmatched(u8 protocol, u8 reason)
 {
 	if (!quiet)
