@@ -266,15 +266,10 @@ static __always_inline void l7_end_of_stream(struct l7_run *r, struct l7_conn *c
 {
 	struct l7_half *h = &c->half[1];
 
-	if (c->role != L7_CLIENT)
+	if (c->role != L7_CLIENT || !l7_lasts(h))
 		return;
-	struct l7_pending p;
-	if (!h->ending || h->skip != L7_FOREVER)
-		return;
-	h->ending = 0;
 	h->skip = 0;
-	if (l7_pop(c, &p))
-		l7_finish(r, c, &p, h->status, h->end);
+	l7_end(r, c, h, L7_OLDEST);
 }
 
 static __always_inline bool l7_is_quick(struct l7_run *r, struct l7_conn *c)
@@ -289,6 +284,15 @@ static __always_inline bool l7_is_quick(struct l7_run *r, struct l7_conn *c)
 	return true;
 }
 
+/* Notes when the call was seen, and whose it is. */
+static __always_inline void l7_note_caller(struct l7_run *r)
+{
+	r->looker = L7_OF_CALLS;
+	r->now = bpf_ktime_get_boot_ns();
+	r->slot = current_slot();
+	r->pid = bpf_get_current_pid_tgid() >> 32;
+}
+
 /* The dispatcher has put the socket, the call and its result into the scratch. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
@@ -300,11 +304,8 @@ int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
 	struct sock *sk = (void *)(unsigned long)r->key;
 	u32 kind = r->kind;
 
-	r->looker = L7_OF_CALLS;
-	r->now = bpf_ktime_get_boot_ns();
+	l7_note_caller(r);
 	r->left = r->result;
-	r->slot = current_slot();
-	r->pid = bpf_get_current_pid_tgid() >> 32;
 	struct l7_conn *c = l7_conn_of(s, sk);
 	if (!c)
 		return l7_pass(ctx, r);
@@ -385,7 +386,7 @@ __noinline int l7_end_one(u32 looker)
 	struct l7_half *h = &c->half[1];
 	u16 status = 0;
 	u8 end = L7_CLOSED;
-	if (h->ending && h->skip == L7_FOREVER) {
+	if (l7_lasts(h)) {
 		status = h->status;
 		end = h->end;
 	}
@@ -480,7 +481,7 @@ int BPF_PROG(l7_state, struct sock *sk, int from, int to)
 		bpf_map_update_elem(&l7_peers, &e, &copy, BPF_ANY);
 	} else if (to == TCP_FIN_WAIT1 || to == TCP_LAST_ACK) {
 		struct l7_conn *c = l7_ending(s, key);
-		if (c && c->role == L7_SERVER && c->half[1].ending && c->half[1].skip == L7_FOREVER)
+		if (c && c->role == L7_SERVER && l7_lasts(&c->half[1]))
 			l7_end_one(L7_OF_INTERRUPTS);
 	}
 	return 0;

@@ -107,9 +107,7 @@ int BPF_PROG(l7_dns, struct pt_regs *regs, long ret)
 	/* Sockets that are not connected are looked at too: only the message tells whom they ask. */
 	if (c->local_port != DNS_PORT && c->remote_port && c->remote_port != DNS_PORT)
 		return l7_pass(ctx, r);
-	r->now = bpf_ktime_get_boot_ns();
-	r->slot = current_slot();
-	r->pid = bpf_get_current_pid_tgid() >> 32;
+	l7_note_caller(r);
 	r->response = 0;
 	c->generation = slot_generation_of(r->slot);
 	c->text_length = c->traced = 0;

@@ -58,19 +58,19 @@ func (p *plan) bytesAtExit() bool {
 // tracepoint of its own is cheaper (see BenchmarkHookOfOneCall), where tracefs gives one. For what rules ask for it is
 // always the dispatcher: rules want some dozens of calls, each with a tracepoint that costs every other call too.
 func (p *plan) dispatcher() bool {
-	return p.Syscalls || p.SyscallLatency || p.reportsCalls() || p.sees("l7_exit") || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
+	return p.Syscalls || p.SyscallLatency || p.reportsCalls() || p.seesRequests() || p.bytesAtExit() || p.TCP && p.refused["connect_exit"]
 }
 
 // reportsCalls: rules ask for system calls, and this kernel lets us look at them.
 func (p *plan) reportsCalls() bool { return p.calls.any && !p.refused["call_exit"] }
 
-// sees: requests are asked for, and this kernel lets us look at them.
-func (p *plan) sees(program string) bool { return p.Requests && !p.refused[program] }
+// seesRequests: requests are asked for, and this kernel lets us look at them.
+func (p *plan) seesRequests() bool { return p.Requests && !p.refused["l7_exit"] }
 
 // duties are what the dispatcher does besides.
 type duties struct{ syscalls, tcp, bytes, requests bool }
 
-func (p *plan) duties() duties { return duties{p.Syscalls, p.TCP, p.bytesAtExit(), p.sees("l7_exit")} }
+func (p *plan) duties() duties { return duties{p.Syscalls, p.TCP, p.bytesAtExit(), p.seesRequests()} }
 
 // dispatchers are the programs whose duties are fixed when they are loaded.
 var dispatchers = []string{"sys_exit", "sys_exit_timed"}
@@ -97,16 +97,16 @@ var hooks = []hook{
 	{"block_issued", tracing, func(p *plan) bool { return p.BlockIO }},
 	{"block_completed", tracing, func(p *plan) bool { return p.BlockIO && !p.refused["block_issued"] }},
 	{"packet_dropped", tracing, func(p *plan) bool { return p.PacketDrops }},
-	{"call_exit", behindDispatcher(0), func(p *plan) bool { return p.calls.any }},
+	{"call_exit", behindDispatcher(yaguraCallProgramCALL_EXIT), func(p *plan) bool { return p.calls.any }},
 	{"l7_state", tracing, func(p *plan) bool { return p.Requests }},
 	{"l7_closed", tracing, func(p *plan) bool { return p.Requests }},
 	{"l7_ring_made", tracing, func(p *plan) bool { return p.Requests }},
-	{"l7_text", behindDispatcher(6), func(p *plan) bool { return p.Requests }},
-	{"l7_sql", behindDispatcher(2), func(p *plan) bool { return p.Requests }},
-	{"l7_binary", behindDispatcher(3), func(p *plan) bool { return p.Requests }},
-	{"l7_http2", behindDispatcher(4), func(p *plan) bool { return p.Requests }},
-	{"l7_dns", behindDispatcher(5), func(p *plan) bool { return p.Requests }},
-	{"l7_exit", behindDispatcher(1), func(p *plan) bool { return p.Requests }},
+	{"l7_text", behindDispatcher(yaguraCallProgramCALL_L7TEXT), func(p *plan) bool { return p.Requests }},
+	{"l7_sql", behindDispatcher(yaguraCallProgramCALL_L7SQL), func(p *plan) bool { return p.Requests }},
+	{"l7_binary", behindDispatcher(yaguraCallProgramCALL_L7BINARY), func(p *plan) bool { return p.Requests }},
+	{"l7_http2", behindDispatcher(yaguraCallProgramCALL_L7HTTP2), func(p *plan) bool { return p.Requests }},
+	{"l7_dns", behindDispatcher(yaguraCallProgramCALL_L7DNS), func(p *plan) bool { return p.Requests }},
+	{"l7_exit", behindDispatcher(yaguraCallProgramCALL_L7), func(p *plan) bool { return p.Requests }},
 	{"connect_exit", tracepoint("syscalls", "sys_exit_connect"), func(p *plan) bool { return p.TCP && !p.dispatcher() }},
 	{"call_enter", tracing, func(p *plan) bool { return p.calls.entry && !p.refused["call_exit"] }},
 	{"io_uring_submit", tracing, func(p *plan) bool { return p.calls.ring }},
@@ -129,7 +129,7 @@ func tracepoint(group, name string) func(*Agent, *ebpf.Program) (io.Closer, erro
 }
 
 // behindDispatcher hangs a program behind the dispatcher, which calls it by its place in call_programs.
-func behindDispatcher(place uint32) func(*Agent, *ebpf.Program) (io.Closer, error) {
+func behindDispatcher(place yaguraCallProgram) func(*Agent, *ebpf.Program) (io.Closer, error) {
 	return func(a *Agent, p *ebpf.Program) (io.Closer, error) {
 		m := a.maps["call_programs"]
 		if m == nil {
@@ -298,7 +298,7 @@ func (a *Agent) decide(p *plan, h hook) Probe {
 	a.variables["count_syscalls"] = p.Syscalls
 	a.variables["watch_connect"] = p.TCP
 	a.variables["socket_bytes"] = p.bytesAtExit()
-	a.variables["watch_requests"] = p.sees("l7_exit")
+	a.variables["watch_requests"] = p.seesRequests()
 	err := a.attachOne(h)
 	if old != nil && err == nil { // the one that does more, or less, runs: no call is missed
 		err = errors.Join(old.Close(), program.Close())

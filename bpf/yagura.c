@@ -25,6 +25,7 @@ const struct exit_event *exit_event_type __attribute__((unused));
 const struct call_event *call_event_type __attribute__((unused));
 const struct cgroup_event *cgroup_event_type __attribute__((unused));
 const struct accept_queue *accept_queue_type __attribute__((unused));
+const enum call_program *call_program_type __attribute__((unused));
 const struct l7_sample *l7_sample_type __attribute__((unused));
 const struct l7_connection *l7_connection_type __attribute__((unused));
 const struct l7_options *l7_options_type __attribute__((unused));

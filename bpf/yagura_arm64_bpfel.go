@@ -77,6 +77,19 @@ type yaguraCallEvent struct {
 	Comm           [16]int8
 }
 
+type yaguraCallProgram uint32
+
+const (
+	yaguraCallProgramCALL_EXIT     yaguraCallProgram = 0
+	yaguraCallProgramCALL_L7       yaguraCallProgram = 1
+	yaguraCallProgramCALL_L7SQL    yaguraCallProgram = 2
+	yaguraCallProgramCALL_L7BINARY yaguraCallProgram = 3
+	yaguraCallProgramCALL_L7HTTP2  yaguraCallProgram = 4
+	yaguraCallProgramCALL_L7DNS    yaguraCallProgram = 5
+	yaguraCallProgramCALL_L7TEXT   yaguraCallProgram = 6
+	yaguraCallProgramCALL_PROGRAMS yaguraCallProgram = 7
+)
+
 type yaguraCallRecipe struct {
 	_         structs.HostLayout
 	Results   [3]uint32
@@ -499,6 +512,7 @@ const (
 	yaguraVarAcceptQueueType      = "accept_queue_type"
 	yaguraVarBlockHookHasQueue    = "block_hook_has_queue"
 	yaguraVarCallEventType        = "call_event_type"
+	yaguraVarCallProgramType      = "call_program_type"
 	yaguraVarCgroupEventType      = "cgroup_event_type"
 	yaguraVarCgroupHierarchy      = "cgroup_hierarchy"
 	yaguraVarCgroupOffset         = "cgroup_offset"
@@ -685,6 +699,7 @@ type yaguraVariableSpecs struct {
 	AcceptQueueType   *ebpf.VariableSpec `ebpf:"accept_queue_type"`
 	BlockHookHasQueue *ebpf.VariableSpec `ebpf:"block_hook_has_queue"`
 	CallEventType     *ebpf.VariableSpec `ebpf:"call_event_type"`
+	CallProgramType   *ebpf.VariableSpec `ebpf:"call_program_type"`
 	CgroupEventType   *ebpf.VariableSpec `ebpf:"cgroup_event_type"`
 	CgroupHierarchy   *ebpf.VariableSpec `ebpf:"cgroup_hierarchy"`
 	CgroupOffset      *ebpf.VariableSpec `ebpf:"cgroup_offset"`
@@ -848,6 +863,7 @@ type yaguraVariables struct {
 	AcceptQueueType   *ebpf.Variable `ebpf:"accept_queue_type"`
 	BlockHookHasQueue *ebpf.Variable `ebpf:"block_hook_has_queue"`
 	CallEventType     *ebpf.Variable `ebpf:"call_event_type"`
+	CallProgramType   *ebpf.Variable `ebpf:"call_program_type"`
 	CgroupEventType   *ebpf.Variable `ebpf:"cgroup_event_type"`
 	CgroupHierarchy   *ebpf.Variable `ebpf:"cgroup_hierarchy"`
 	CgroupOffset      *ebpf.Variable `ebpf:"cgroup_offset"`

@@ -29,8 +29,8 @@ struct {
 	__array(values, struct recipes);
 } call_recipes SEC(".maps");
 
-/* Programs behind the dispatcher, as planner.go numbers them. */
-enum { CALL_EXIT, CALL_L7, CALL_L7_SQL, CALL_L7_BINARY, CALL_L7_HTTP2, CALL_L7_DNS, CALL_L7_TEXT, CALL_PROGRAMS };
+/* Programs behind the dispatcher. */
+enum call_program { CALL_EXIT, CALL_L7, CALL_L7_SQL, CALL_L7_BINARY, CALL_L7_HTTP2, CALL_L7_DNS, CALL_L7_TEXT, CALL_PROGRAMS };
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, CALL_PROGRAMS);

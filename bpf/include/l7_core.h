@@ -180,6 +180,9 @@ static __always_inline void l7_lose(struct l7_conn *c, struct l7_half *h)
 	l7_unmatched(c->protocol, L7_LOST_FRAMING);
 }
 
+/* Whether a response has begun that lasts until the connection ends. */
+static __always_inline bool l7_lasts(struct l7_half *h) { return h->ending && h->skip == L7_FOREVER; }
+
 /* Passes what was judged before; false if that is all of the call. */
 static __always_inline bool l7_skip(struct l7_run *r, struct l7_half *h)
 {
@@ -196,7 +199,7 @@ static __always_inline bool l7_skip(struct l7_run *r, struct l7_half *h)
 /* Moves on by what a verdict has taken; false if nothing of the call is left. */
 static __always_inline bool l7_take(struct l7_run *r, struct l7_half *h, u64 take)
 {
-	u64 fresh = take - h->carried; /* a parser takes at least what was carried, see l7_look_at */
+	u64 fresh = take - h->carried; /* a parser takes at least what was carried, see l7_judge */
 
 	h->carried = 0;
 	if (fresh >= r->left) {

@@ -217,7 +217,7 @@ static void close_connection(void)
 	struct l7_pending p;
 
 	run.now = now;
-	if (h->ending && h->skip == L7_FOREVER && l7_pop(&conn, &p))
+	if (l7_lasts(h) && l7_pop(&conn, &p))
 		l7_finish(&run, &conn, &p, h->status, h->end);
 	while (l7_waits(&conn) && l7_pop(&conn, &p))
 		l7_finish(&run, &conn, &p, 0, L7_CLOSED);
