@@ -195,38 +195,12 @@ func SyscallName(n int) string {
 
 // SyscallErrors calls yield with every count of a failed call: the slot's number, the dense system call number, errno.
 func (a *Agent) SyscallErrors(yield func(slot uint32, syscall int, errno int, n uint64)) error {
-	if a.off() {
-		return nil
-	}
-	var key yaguraErrorKey
-	values := make([]uint64, a.cpus)
-	it := a.maps["syscall_errors"].Iterate()
-	for it.Next(&key, &values) {
-		var total uint64
-		for _, v := range values {
-			total += v
-		}
-		yield(key.Slot, int(key.Syscall), int(key.Error), total)
-	}
-	return it.Err()
+	return eachSum(a, "syscall_errors", func(k *yaguraErrorKey, n *uint64) { yield(k.Slot, int(k.Syscall), int(k.Error), *n) })
 }
 
 // SyscallDurations calls yield with the histogram of every slot and system call that was timed.
 func (a *Agent) SyscallDurations(yield func(slot uint32, syscall int, h *Histogram)) error {
-	if a.off() {
-		return nil
-	}
-	var key yaguraLatencyKey
-	values := make([]Histogram, a.cpus)
-	it := a.maps["syscall_latency"].Iterate()
-	for it.Next(&key, &values) {
-		var total Histogram
-		for i := range values {
-			addWords(&total, &values[i])
-		}
-		yield(key.Slot, int(key.Syscall), &total)
-	}
-	return it.Err()
+	return eachSum(a, "syscall_latency", func(k *yaguraLatencyKey, h *Histogram) { yield(k.Slot, int(k.Syscall), h) })
 }
 
 // Add adds what another has counted.

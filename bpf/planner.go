@@ -272,10 +272,10 @@ func (a *Agent) replan(w Want) {
 		probes = append(probes, a.decide(p, h))
 	}
 	if w.TCP {
-		probes = append(probes, a.prepareQueues())
+		probes = append(probes, a.prepareWalk(&a.queues, "accept_queues", "listen_sockets", "accept queues are not looked at"))
 	}
 	if w.Requests {
-		probes = append(probes, a.prepareConnections())
+		probes = append(probes, a.prepareWalk(&a.connections, "l7_connections", "l7_conns", "connections are not listed"))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"time"
@@ -102,19 +101,12 @@ func (a *Agent) SetRequests(o RequestOptions) error {
 
 // Requests calls yield with what was counted of every key. The totals are valid until yield returns.
 func (a *Agent) Requests(yield func(RequestKey, *RequestTotals)) error {
-	if a.off() || a.maps["l7_sums"] == nil {
-		return nil
-	}
-	var key yaguraL7Key
-	var totals RequestTotals
-	it := a.maps["l7_sums"].Iterate()
-	for it.Next(&key, &totals) {
+	return each(a, "l7_sums", func(k *yaguraL7Key, t *RequestTotals) {
 		yield(RequestKey{
-			Slot: key.Slot, Name: key.Name, Status: key.Status, Server: key.Role == roleServer,
-			Protocol: nameOf(Protocols[:], key.Protocol), Method: nameOf(RequestMethods[:], key.Method), End: nameOf(RequestEnds[:], key.End),
-		}, &totals)
-	}
-	return it.Err()
+			Slot: k.Slot, Name: k.Name, Status: k.Status, Server: k.Role == roleServer,
+			Protocol: nameOf(Protocols[:], k.Protocol), Method: nameOf(RequestMethods[:], k.Method), End: nameOf(RequestEnds[:], k.End),
+		}, t)
+	})
 }
 
 const roleServer = 1
@@ -260,16 +252,7 @@ func edgeOf(e *yaguraL7Edge) Edge {
 
 // Edges calls yield with what the connections that have ended have added up to.
 func (a *Agent) Edges(yield func(Edge, *EdgeTotals)) error {
-	if a.off() || a.maps["l7_edge_sums"] == nil {
-		return nil
-	}
-	var key yaguraL7Edge
-	var totals EdgeTotals
-	it := a.maps["l7_edge_sums"].Iterate()
-	for it.Next(&key, &totals) {
-		yield(edgeOf(&key), &totals)
-	}
-	return it.Err()
+	return each(a, "l7_edge_sums", func(k *yaguraL7Edge, t *EdgeTotals) { yield(edgeOf(k), t) })
 }
 
 // A Connection is one that is open now.
@@ -289,59 +272,20 @@ var tlsStates = [...]string{"", "encrypted", "decrypted"}
 // Connections calls yield with every open connection of which bytes were seen. Edges before Connections never counts a
 // connection twice.
 func (a *Agent) Connections(yield func(Connection)) error {
-	if a.off() || a.connections == nil {
-		return nil
-	}
-	r, err := a.connections.Open()
-	if err != nil {
-		return fmt.Errorf("walk the connections: %w", err)
-	}
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return fmt.Errorf("read the connections: %w", err)
-	}
-	for size := sizeOf[yaguraL7Connection](); len(data) >= size; data = data[size:] {
-		var c yaguraL7Connection
-		copy(bytesIn(&c), data)
+	return walk(a.connections, "connections", func(c *yaguraL7Connection) {
 		e := &c.Edge
 		yield(Connection{Edge: edgeOf(e), Totals: c.Totals, Born: a.slots.time(c.Born), PID: c.Pid, NetNS: c.NsNet,
 			Local: addrPort(c.Local, c.LocalPort), Remote: addrPort(e.Address, c.RemotePort),
 			TLS: nameOf(tlsStates[:], c.Tls), Joined: c.Joined != 0})
-	}
-	return nil
+	})
 }
 
 // RingUsers returns the processes that have a ring of io_uring, whose reads and writes of sockets are not seen, as far as they
 // can be read.
 func (a *Agent) RingUsers() map[uint32]bool {
 	users := map[uint32]bool{}
-	if a.off() || a.maps["ring_users"] == nil {
-		return users
-	}
-	var pid uint32
-	var one uint8
-	it := a.maps["ring_users"].Iterate()
-	for it.Next(&pid, &one) {
-		users[pid] = true
-	}
+	_ = each(a, "ring_users", func(pid *uint32, _ *uint8) { users[*pid] = true })
 	return users
-}
-
-// prepareConnections makes the iterator once, before there are readers: to load a program costs more than to run it.
-func (a *Agent) prepareConnections() Probe {
-	p := Probe{Name: "l7_connections", Wanted: true, Attached: true}
-	if a.connections != nil {
-		return p
-	}
-	it, err := a.mapIterator("l7_connections", "l7_conns")
-	if err != nil {
-		p.Attached, p.Reason = false, shortReason(err)
-		a.log.Warn("connections are not listed", "reason", p.Reason)
-		return p
-	}
-	a.connections = it
-	return p
 }
 
 // forgetRequests removes all that was counted for a slot, and what others have counted with it.

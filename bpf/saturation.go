@@ -2,11 +2,8 @@ package bpf
 
 import (
 	"fmt"
-	"io"
 	"time"
-	"unsafe"
 
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,35 +25,15 @@ func (c *yaguraBlockCounters) Add(o *BlockIO) { addWords(c, o) }
 
 // BlockIO calls yield with the counters of every workload, device and operation.
 func (a *Agent) BlockIO(yield func(BlockKey, *BlockIO)) error {
-	if a.off() {
-		return nil
-	}
-	var key yaguraBlockKey
-	values := make([]BlockIO, a.cpus)
-	it := a.maps["block_io"].Iterate()
-	for it.Next(&key, &values) {
-		var total BlockIO
-		for i := range values {
-			addWords(&total, &values[i])
-		}
-		const minorBits = 20 // MINORBITS of the kernel
-		yield(BlockKey{key.Slot, key.Device >> minorBits, key.Device & (1<<minorBits - 1), int(key.Operation)}, &total)
-	}
-	return it.Err()
+	const minorBits = 20 // MINORBITS of the kernel
+	return eachSum(a, "block_io", func(k *yaguraBlockKey, total *BlockIO) {
+		yield(BlockKey{k.Slot, k.Device >> minorBits, k.Device & (1<<minorBits - 1), int(k.Operation)}, total)
+	})
 }
 
 // FatalSignals calls yield with how many processes of a slot a signal has ended.
 func (a *Agent) FatalSignals(yield func(slot uint32, signal string, n uint64)) error {
-	if a.off() {
-		return nil
-	}
-	var key yaguraSignalKey
-	var n uint64
-	it := a.maps["fatal_signals"].Iterate()
-	for it.Next(&key, &n) {
-		yield(key.Slot, signalName(key.Signal), n)
-	}
-	return it.Err()
+	return each(a, "fatal_signals", func(k *yaguraSignalKey, n *uint64) { yield(k.Slot, signalName(k.Signal), *n) })
 }
 
 // signalName spells a signal as kill -l does, with SIG; real-time ones share a name, as they mean nothing by themselves.
@@ -76,70 +53,13 @@ type AcceptQueue = yaguraAcceptQueue
 
 // AcceptQueues calls yield with every listening TCP socket, and brings AcceptOverflows up to date.
 func (a *Agent) AcceptQueues(yield func(AcceptQueue)) error {
-	if a.off() || a.queues == nil {
-		return nil
-	}
-	r, err := a.queues.Open()
-	if err != nil {
-		return fmt.Errorf("walk the accept queues: %w", err)
-	}
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return fmt.Errorf("read the accept queues: %w", err)
-	}
-	const size = int(unsafe.Sizeof(AcceptQueue{}))
-	for ; len(data) >= size; data = data[size:] {
-		var q AcceptQueue
-		copy(bytesIn(&q), data)
-		yield(q)
-	}
-	return nil
-}
-
-// prepareQueues makes the iterator once, before there are readers: to load a program costs more than to run it.
-func (a *Agent) prepareQueues() Probe {
-	p := Probe{Name: "accept_queues", Wanted: true, Attached: true}
-	if a.queues != nil {
-		return p
-	}
-	it, err := a.mapIterator("accept_queues", "listen_sockets")
-	if err != nil {
-		p.Attached, p.Reason = false, shortReason(err)
-		a.log.Warn("accept queues are not looked at", "reason", p.Reason)
-		return p
-	}
-	a.queues = it
-	return p
-}
-
-// mapIterator makes an iterator of a program of its own over a map.
-func (a *Agent) mapIterator(name, over string) (*link.Iter, error) {
-	m := a.maps[over]
-	if m == nil {
-		return nil, a.missing[over]
-	}
-	program, err := a.loadProgram(name)
-	if err != nil {
-		return nil, err
-	}
-	defer program.Close() // the link keeps it
-	return link.AttachIter(link.IterOptions{Program: program, Map: m})
+	return walk(a.queues, "accept queues", func(q *AcceptQueue) { yield(*q) })
 }
 
 // AcceptOverflows calls yield with how many connections the listening sockets of a slot and port have refused for want
 // of room, as far as AcceptQueues has seen.
 func (a *Agent) AcceptOverflows(yield func(slot uint32, port int, n uint64)) error {
-	if a.off() {
-		return nil
-	}
-	var key yaguraAcceptKey
-	var n uint64
-	it := a.maps["accept_overflows"].Iterate()
-	for it.Next(&key, &n) {
-		yield(key.Slot, int(key.Port), n)
-	}
-	return it.Err()
+	return each(a, "accept_overflows", func(k *yaguraAcceptKey, n *uint64) { yield(k.Slot, int(k.Port), *n) })
 }
 
 // PacketDrops calls yield with how many packets the kernel threw away for each of its reasons that has happened.
