@@ -73,6 +73,9 @@ func (s *pathSet) match(path string) bool {
 	if root := s.root.next["/"]; root != nil && part[0] == '/' {
 		return true // the root begins every absolute path
 	}
+	if part == "/" {
+		return false // and has no component that a glob could match
+	}
 	return s.root.match(part, rest)
 }
 
