@@ -392,6 +392,29 @@ func equal(t testing.TB, what string, got, want uint64) {
 	}
 }
 
+// untilNoneIsLeftOut acts until the kernel has left none of the programs out meanwhile. Since 7.0 it does so, and says so, with
+// what happens while the same program of another thread is preempted on that processor.
+func (w *watched) untilNoneIsLeftOut(t testing.TB, programs []string, act func(attempt int)) {
+	t.Helper()
+	leftOut := func() (n uint64) {
+		missed := w.Missed()
+		for _, name := range programs {
+			n += missed[name]
+		}
+		return n
+	}
+	for attempt := range 5 {
+		before := leftOut()
+		act(attempt)
+		n := leftOut() - before
+		if n == 0 {
+			return
+		}
+		t.Logf("the kernel has left programs out %d times: once more", n)
+	}
+	t.Error("the kernel has left programs out each time")
+}
+
 // debugLevel shows why the verifier refuses a program, with YAGURA_DEBUG.
 func debugLevel() slog.Level {
 	if os.Getenv("YAGURA_DEBUG") != "" {
