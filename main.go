@@ -145,7 +145,7 @@ func (p *program) run(ctx context.Context) error {
 	if err := p.routes(mux, parts); err != nil {
 		return err
 	}
-	exporter.GiveUpCapabilities(p.flags.Store, p.log)
+	exporter.GiveUpCapabilities(p.flags.Store, p.config.Requests.TLS, p.log)
 	parts.Add(func(ctx context.Context) error { return p.node.Watch(ctx, p.flags.Record, p.sink) },
 		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, server.Run,
 		p.lifecycle.ReloadOnHangup(p.log))

@@ -30,26 +30,35 @@ struct l7_msghdr {
 	u64 name, name_length, vector, vector_length, control, control_length, flags;
 };
 
-static __always_inline void l7_locate(struct l7_run *r, struct pt_regs *regs, u32 kind)
+static __always_inline void l7_locate_at(struct l7_run *r, u32 kind, u64 arg1, u64 arg2)
 {
+	if (kind == L7_IGNORED)
+		return; /* it was done, and is plaintext by now */
 	r->base = r->length = 0;
 	r->part = r->part_count = 0;
 	switch (kind) {
 	case L7_SENDS: case L7_RECEIVES:
-		r->base = regs_arg1(regs);
+		r->base = arg1;
 		r->length = r->left;
 		return;
 	case L7_SENDS_VECTOR: case L7_RECEIVES_VECTOR:
-		l7_locate_vector(r, regs_arg1(regs), regs_arg2(regs));
+		l7_locate_vector(r, arg1, arg2);
 		return;
 	case L7_SENDS_MESSAGE: case L7_RECEIVES_MESSAGE: {
 		struct l7_msghdr m = {};
-		if (!bpf_probe_read_user(&m, sizeof(m), (void *)regs_arg1(regs)))
+		if (!bpf_probe_read_user(&m, sizeof(m), (void *)arg1))
 			l7_locate_vector(r, m.vector, m.vector_length);
 		return;
 	}
 	}
 }
+
+static __always_inline void l7_locate(struct l7_run *r, struct pt_regs *regs, u32 kind)
+{
+	l7_locate_at(r, kind, regs_arg1(regs), regs_arg2(regs));
+}
+
+#include "include/tls.h"
 
 /* ---- connections ---- */
 
@@ -322,6 +331,15 @@ int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
 		return l7_pass(ctx, r);
 	}
 	c->bytes[sent] += r->left;
+	if (tls_may_be(c)) {
+		if (tls_passed(go_routine(regs), sent, regs_arg1(regs), regs_arg2(regs)))
+			return l7_pass(ctx, r);
+		kind = r->kind;
+	}
+	if (c->tls == L7_ENCRYPTED && !c->tries && is_ktls(sk)) {
+		tls_begin_anew(c, L7_IN_KERNEL);
+		c->tries = 1; /* should only one direction be the kernel's, it is encrypted to us, for ever */
+	}
 	r->response = sent == (c->role == L7_SERVER);
 	l7_turn(r, c);
 	if (c->protocol == L7_TCP)

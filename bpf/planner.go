@@ -194,6 +194,7 @@ type Agent struct {
 	queues      *link.Iter // walks the accept queues; made when they are first asked for
 	connections *link.Iter // walks the connections; likewise
 	reasons     []string   // names of packet_drops' elements
+	libraries   libraries  // of TLS, in files of workloads
 }
 
 // Load makes the maps and attaches what gives control groups their slots. The rest comes with Replan, once AddCgroup was
@@ -474,7 +475,7 @@ func (a *Agent) iterate(name string) ([]byte, error) {
 func (a *Agent) Probes() []Probe {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	probes := slices.Clone(a.probes)
+	probes := append(slices.Clone(a.probes), a.libraries.probes()...)
 	slices.SortFunc(probes, byName)
 	return probes
 }

@@ -267,7 +267,7 @@ type Connection struct {
 	Joined        bool   // seen from its middle on
 }
 
-var tlsStates = [...]string{"", "encrypted", "decrypted"}
+var tlsStates = [...]string{"", "encrypted", "decrypted", "decrypted"}
 
 // Connections calls yield with every open connection of which bytes were seen. Edges before Connections never counts a
 // connection twice.

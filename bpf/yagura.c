@@ -8,6 +8,7 @@
 #include "calls.bpf.c"
 #include "ring.bpf.c"
 #include "l7.bpf.c"
+#include "tls.bpf.c"
 #include "l7_dns.bpf.c"
 #include "tcp.bpf.c"
 #include "sched.bpf.c"

@@ -461,6 +461,12 @@ const (
 	yaguraMapSyscallErrors        = "syscall_errors"
 	yaguraMapSyscallLatency       = "syscall_latency"
 	yaguraMapTextsAtEntry         = "texts_at_entry"
+	yaguraMapTlsCalls             = "tls_calls"
+	yaguraMapTlsCounted           = "tls_counted"
+	yaguraMapTlsHeard             = "tls_heard"
+	yaguraMapTlsPrograms          = "tls_programs"
+	yaguraMapTlsSockets           = "tls_sockets"
+	yaguraMapTlsWorkloads         = "tls_workloads"
 	yaguraProgAcceptQueues        = "accept_queues"
 	yaguraProgBlockCompleted      = "block_completed"
 	yaguraProgBlockInserted       = "block_inserted"
@@ -476,6 +482,10 @@ const (
 	yaguraProgEmptySysExitConnect = "empty_sys_exit_connect"
 	yaguraProgEmptySysExitGetppid = "empty_sys_exit_getppid"
 	yaguraProgFindSelf            = "find_self"
+	yaguraProgGoClose             = "go_close"
+	yaguraProgGoHandshake         = "go_handshake"
+	yaguraProgGoReadReturns       = "go_read_returns"
+	yaguraProgGoWrite             = "go_write"
 	yaguraProgIoUringComplete     = "io_uring_complete"
 	yaguraProgIoUringSubmit       = "io_uring_submit"
 	yaguraProgIoUringSubmitOld    = "io_uring_submit_old"
@@ -489,6 +499,15 @@ const (
 	yaguraProgL7Sql               = "l7_sql"
 	yaguraProgL7State             = "l7_state"
 	yaguraProgL7Text              = "l7_text"
+	yaguraProgOpensslFree         = "openssl_free"
+	yaguraProgOpensslHandshake    = "openssl_handshake"
+	yaguraProgOpensslRead         = "openssl_read"
+	yaguraProgOpensslReadEx       = "openssl_read_ex"
+	yaguraProgOpensslReturned     = "openssl_returned"
+	yaguraProgOpensslSendfile     = "openssl_sendfile"
+	yaguraProgOpensslWrite        = "openssl_write"
+	yaguraProgOpensslWriteEx      = "openssl_write_ex"
+	yaguraProgOpensslWriteEx2     = "openssl_write_ex2"
 	yaguraProgPacketDropped       = "packet_dropped"
 	yaguraProgProcessExec         = "process_exec"
 	yaguraProgProcessExit         = "process_exit"
@@ -509,6 +528,12 @@ const (
 	yaguraProgTcpResetSent        = "tcp_reset_sent"
 	yaguraProgTcpRetransmit       = "tcp_retransmit"
 	yaguraProgTcpState            = "tcp_state"
+	yaguraProgTlsBinary           = "tls_binary"
+	yaguraProgTlsFirst            = "tls_first"
+	yaguraProgTlsHttp2            = "tls_http2"
+	yaguraProgTlsSql              = "tls_sql"
+	yaguraProgTlsText             = "tls_text"
+	yaguraProgTlsTried            = "tls_tried"
 	yaguraVarAcceptQueueType      = "accept_queue_type"
 	yaguraVarBlockHookHasQueue    = "block_hook_has_queue"
 	yaguraVarCallEventType        = "call_event_type"
@@ -541,6 +566,7 @@ const (
 	yaguraVarSelfTgid             = "self_tgid"
 	yaguraVarSocketBytes          = "socket_bytes"
 	yaguraVarSwitches             = "switches"
+	yaguraVarTlsFiles             = "tls_files"
 	yaguraVarWakeBytes            = "wake_bytes"
 	yaguraVarWatchConnect         = "watch_connect"
 	yaguraVarWatchRequests        = "watch_requests"
@@ -603,6 +629,10 @@ type yaguraProgramSpecs struct {
 	EmptySysExitConnect *ebpf.ProgramSpec `ebpf:"empty_sys_exit_connect"`
 	EmptySysExitGetppid *ebpf.ProgramSpec `ebpf:"empty_sys_exit_getppid"`
 	FindSelf            *ebpf.ProgramSpec `ebpf:"find_self"`
+	GoClose             *ebpf.ProgramSpec `ebpf:"go_close"`
+	GoHandshake         *ebpf.ProgramSpec `ebpf:"go_handshake"`
+	GoReadReturns       *ebpf.ProgramSpec `ebpf:"go_read_returns"`
+	GoWrite             *ebpf.ProgramSpec `ebpf:"go_write"`
 	IoUringComplete     *ebpf.ProgramSpec `ebpf:"io_uring_complete"`
 	IoUringSubmit       *ebpf.ProgramSpec `ebpf:"io_uring_submit"`
 	IoUringSubmitOld    *ebpf.ProgramSpec `ebpf:"io_uring_submit_old"`
@@ -616,6 +646,15 @@ type yaguraProgramSpecs struct {
 	L7Sql               *ebpf.ProgramSpec `ebpf:"l7_sql"`
 	L7State             *ebpf.ProgramSpec `ebpf:"l7_state"`
 	L7Text              *ebpf.ProgramSpec `ebpf:"l7_text"`
+	OpensslFree         *ebpf.ProgramSpec `ebpf:"openssl_free"`
+	OpensslHandshake    *ebpf.ProgramSpec `ebpf:"openssl_handshake"`
+	OpensslRead         *ebpf.ProgramSpec `ebpf:"openssl_read"`
+	OpensslReadEx       *ebpf.ProgramSpec `ebpf:"openssl_read_ex"`
+	OpensslReturned     *ebpf.ProgramSpec `ebpf:"openssl_returned"`
+	OpensslSendfile     *ebpf.ProgramSpec `ebpf:"openssl_sendfile"`
+	OpensslWrite        *ebpf.ProgramSpec `ebpf:"openssl_write"`
+	OpensslWriteEx      *ebpf.ProgramSpec `ebpf:"openssl_write_ex"`
+	OpensslWriteEx2     *ebpf.ProgramSpec `ebpf:"openssl_write_ex2"`
 	PacketDropped       *ebpf.ProgramSpec `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.ProgramSpec `ebpf:"process_exec"`
 	ProcessExit         *ebpf.ProgramSpec `ebpf:"process_exit"`
@@ -636,6 +675,12 @@ type yaguraProgramSpecs struct {
 	TcpResetSent        *ebpf.ProgramSpec `ebpf:"tcp_reset_sent"`
 	TcpRetransmit       *ebpf.ProgramSpec `ebpf:"tcp_retransmit"`
 	TcpState            *ebpf.ProgramSpec `ebpf:"tcp_state"`
+	TlsBinary           *ebpf.ProgramSpec `ebpf:"tls_binary"`
+	TlsFirst            *ebpf.ProgramSpec `ebpf:"tls_first"`
+	TlsHttp2            *ebpf.ProgramSpec `ebpf:"tls_http2"`
+	TlsSql              *ebpf.ProgramSpec `ebpf:"tls_sql"`
+	TlsText             *ebpf.ProgramSpec `ebpf:"tls_text"`
+	TlsTried            *ebpf.ProgramSpec `ebpf:"tls_tried"`
 }
 
 // yaguraMapSpecs contains maps before they are loaded into the kernel.
@@ -690,6 +735,12 @@ type yaguraMapSpecs struct {
 	SyscallErrors     *ebpf.MapSpec `ebpf:"syscall_errors"`
 	SyscallLatency    *ebpf.MapSpec `ebpf:"syscall_latency"`
 	TextsAtEntry      *ebpf.MapSpec `ebpf:"texts_at_entry"`
+	TlsCalls          *ebpf.MapSpec `ebpf:"tls_calls"`
+	TlsCounted        *ebpf.MapSpec `ebpf:"tls_counted"`
+	TlsHeard          *ebpf.MapSpec `ebpf:"tls_heard"`
+	TlsPrograms       *ebpf.MapSpec `ebpf:"tls_programs"`
+	TlsSockets        *ebpf.MapSpec `ebpf:"tls_sockets"`
+	TlsWorkloads      *ebpf.MapSpec `ebpf:"tls_workloads"`
 }
 
 // yaguraVariableSpecs contains global variables before they are loaded into the kernel.
@@ -728,6 +779,7 @@ type yaguraVariableSpecs struct {
 	SelfTgid          *ebpf.VariableSpec `ebpf:"self_tgid"`
 	SocketBytes       *ebpf.VariableSpec `ebpf:"socket_bytes"`
 	Switches          *ebpf.VariableSpec `ebpf:"switches"`
+	TlsFiles          *ebpf.VariableSpec `ebpf:"tls_files"`
 	WakeBytes         *ebpf.VariableSpec `ebpf:"wake_bytes"`
 	WatchConnect      *ebpf.VariableSpec `ebpf:"watch_connect"`
 	WatchRequests     *ebpf.VariableSpec `ebpf:"watch_requests"`
@@ -801,6 +853,12 @@ type yaguraMaps struct {
 	SyscallErrors     *ebpf.Map `ebpf:"syscall_errors"`
 	SyscallLatency    *ebpf.Map `ebpf:"syscall_latency"`
 	TextsAtEntry      *ebpf.Map `ebpf:"texts_at_entry"`
+	TlsCalls          *ebpf.Map `ebpf:"tls_calls"`
+	TlsCounted        *ebpf.Map `ebpf:"tls_counted"`
+	TlsHeard          *ebpf.Map `ebpf:"tls_heard"`
+	TlsPrograms       *ebpf.Map `ebpf:"tls_programs"`
+	TlsSockets        *ebpf.Map `ebpf:"tls_sockets"`
+	TlsWorkloads      *ebpf.Map `ebpf:"tls_workloads"`
 }
 
 func (m *yaguraMaps) Close() error {
@@ -853,6 +911,12 @@ func (m *yaguraMaps) Close() error {
 		m.SyscallErrors,
 		m.SyscallLatency,
 		m.TextsAtEntry,
+		m.TlsCalls,
+		m.TlsCounted,
+		m.TlsHeard,
+		m.TlsPrograms,
+		m.TlsSockets,
+		m.TlsWorkloads,
 	)
 }
 
@@ -892,6 +956,7 @@ type yaguraVariables struct {
 	SelfTgid          *ebpf.Variable `ebpf:"self_tgid"`
 	SocketBytes       *ebpf.Variable `ebpf:"socket_bytes"`
 	Switches          *ebpf.Variable `ebpf:"switches"`
+	TlsFiles          *ebpf.Variable `ebpf:"tls_files"`
 	WakeBytes         *ebpf.Variable `ebpf:"wake_bytes"`
 	WatchConnect      *ebpf.Variable `ebpf:"watch_connect"`
 	WatchRequests     *ebpf.Variable `ebpf:"watch_requests"`
@@ -916,6 +981,10 @@ type yaguraPrograms struct {
 	EmptySysExitConnect *ebpf.Program `ebpf:"empty_sys_exit_connect"`
 	EmptySysExitGetppid *ebpf.Program `ebpf:"empty_sys_exit_getppid"`
 	FindSelf            *ebpf.Program `ebpf:"find_self"`
+	GoClose             *ebpf.Program `ebpf:"go_close"`
+	GoHandshake         *ebpf.Program `ebpf:"go_handshake"`
+	GoReadReturns       *ebpf.Program `ebpf:"go_read_returns"`
+	GoWrite             *ebpf.Program `ebpf:"go_write"`
 	IoUringComplete     *ebpf.Program `ebpf:"io_uring_complete"`
 	IoUringSubmit       *ebpf.Program `ebpf:"io_uring_submit"`
 	IoUringSubmitOld    *ebpf.Program `ebpf:"io_uring_submit_old"`
@@ -929,6 +998,15 @@ type yaguraPrograms struct {
 	L7Sql               *ebpf.Program `ebpf:"l7_sql"`
 	L7State             *ebpf.Program `ebpf:"l7_state"`
 	L7Text              *ebpf.Program `ebpf:"l7_text"`
+	OpensslFree         *ebpf.Program `ebpf:"openssl_free"`
+	OpensslHandshake    *ebpf.Program `ebpf:"openssl_handshake"`
+	OpensslRead         *ebpf.Program `ebpf:"openssl_read"`
+	OpensslReadEx       *ebpf.Program `ebpf:"openssl_read_ex"`
+	OpensslReturned     *ebpf.Program `ebpf:"openssl_returned"`
+	OpensslSendfile     *ebpf.Program `ebpf:"openssl_sendfile"`
+	OpensslWrite        *ebpf.Program `ebpf:"openssl_write"`
+	OpensslWriteEx      *ebpf.Program `ebpf:"openssl_write_ex"`
+	OpensslWriteEx2     *ebpf.Program `ebpf:"openssl_write_ex2"`
 	PacketDropped       *ebpf.Program `ebpf:"packet_dropped"`
 	ProcessExec         *ebpf.Program `ebpf:"process_exec"`
 	ProcessExit         *ebpf.Program `ebpf:"process_exit"`
@@ -949,6 +1027,12 @@ type yaguraPrograms struct {
 	TcpResetSent        *ebpf.Program `ebpf:"tcp_reset_sent"`
 	TcpRetransmit       *ebpf.Program `ebpf:"tcp_retransmit"`
 	TcpState            *ebpf.Program `ebpf:"tcp_state"`
+	TlsBinary           *ebpf.Program `ebpf:"tls_binary"`
+	TlsFirst            *ebpf.Program `ebpf:"tls_first"`
+	TlsHttp2            *ebpf.Program `ebpf:"tls_http2"`
+	TlsSql              *ebpf.Program `ebpf:"tls_sql"`
+	TlsText             *ebpf.Program `ebpf:"tls_text"`
+	TlsTried            *ebpf.Program `ebpf:"tls_tried"`
 }
 
 func (p *yaguraPrograms) Close() error {
@@ -968,6 +1052,10 @@ func (p *yaguraPrograms) Close() error {
 		p.EmptySysExitConnect,
 		p.EmptySysExitGetppid,
 		p.FindSelf,
+		p.GoClose,
+		p.GoHandshake,
+		p.GoReadReturns,
+		p.GoWrite,
 		p.IoUringComplete,
 		p.IoUringSubmit,
 		p.IoUringSubmitOld,
@@ -981,6 +1069,15 @@ func (p *yaguraPrograms) Close() error {
 		p.L7Sql,
 		p.L7State,
 		p.L7Text,
+		p.OpensslFree,
+		p.OpensslHandshake,
+		p.OpensslRead,
+		p.OpensslReadEx,
+		p.OpensslReturned,
+		p.OpensslSendfile,
+		p.OpensslWrite,
+		p.OpensslWriteEx,
+		p.OpensslWriteEx2,
 		p.PacketDropped,
 		p.ProcessExec,
 		p.ProcessExit,
@@ -1001,6 +1098,12 @@ func (p *yaguraPrograms) Close() error {
 		p.TcpResetSent,
 		p.TcpRetransmit,
 		p.TcpState,
+		p.TlsBinary,
+		p.TlsFirst,
+		p.TlsHttp2,
+		p.TlsSql,
+		p.TlsText,
+		p.TlsTried,
 	)
 }
 

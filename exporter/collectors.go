@@ -51,6 +51,7 @@ type Workloads struct {
 	Edges    *Edges
 	agent    *bpf.Agent
 	requests *Requests
+	tls      *requests.TLS
 	usage    *Usage
 	entries  []Entry
 }
@@ -66,7 +67,9 @@ func NewWorkloads(o WorkloadsOptions) *Workloads {
 		Rings: o.Node.Agent.RingUsers, Procfs: o.Flags.Procfs, Log: o.Log})
 	asked := NewRequests(RequestsOptions{Kernel: k, Source: o.Node.Agent, Config: o.Requests, Peer: edges.peerOf, Find: o.Node.Find,
 		Answer: edges.Answer, Log: o.Log})
-	return &Workloads{k, edges, o.Node.Agent, asked, usage, []Entry{
+	tls := requests.NewTLS(requests.TLSOptions{Procfs: o.Flags.Procfs, Config: o.Requests.TLS, Prober: o.Node.Agent, Workload: o.Name,
+		Processes: func() []*event.Process { return o.Node.Table.Processes() }, Log: o.Log})
+	return &Workloads{k, edges, o.Node.Agent, asked, tls, usage, []Entry{
 		NewSyscalls(k).Entry(),
 		NewProcesses(k).Entry(),
 		NewLives(k).Entry(),
@@ -91,7 +94,7 @@ func (w *Workloads) Run(ctx context.Context) error {
 	parts := &Parts{}
 	parts.Add(w.usage.Run)
 	if w.requests.watched() {
-		parts.Add(w.requests.Run, w.Edges.Run)
+		parts.Add(w.requests.Run, w.Edges.Run, w.tls.Run)
 	}
 	return parts.Run(ctx)
 }

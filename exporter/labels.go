@@ -79,6 +79,7 @@ var labelDocs = map[string]labelDoc{
 	"priority":        {"priority of the rule", true},
 	"probe":           {"name of the probe in the kernel", true},
 	"program":         {"name of the BPF program", true},
+	"library":         {"TLS library: openssl, which is also BoringSSL, or go", true},
 	"protocol":        {"protocol", true},
 	"quantile":        {"quantile of a summary", true},
 	"reason":          {"why, from a fixed list", true},

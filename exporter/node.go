@@ -21,6 +21,7 @@ import (
 
 	"github.com/yagura-io/yagura/bpf"
 	"github.com/yagura-io/yagura/exporter/host"
+	"github.com/yagura-io/yagura/exporter/requests"
 	"github.com/yagura-io/yagura/rules/event"
 )
 
@@ -207,12 +208,16 @@ func missing() (names []string) {
 	return names
 }
 
-// GiveUpCapabilities keeps what is needed. A store that belongs to somebody else needs one more to be written.
-func GiveUpCapabilities(store string, log *slog.Logger) {
-	keep := needed
+// GiveUpCapabilities keeps what is needed. A store that belongs to somebody else needs one more to be written, and so do
+// probes of TLS libraries on some kernels.
+func GiveUpCapabilities(store string, tls requests.TLSConfig, log *slog.Logger) {
+	keep := slices.Clone(needed)
+	if tls.On() && bpf.LibrariesNeedAdmin() {
+		keep = append(keep, unix.CAP_SYS_ADMIN)
+	}
 	var st unix.Stat_t
 	if store != "" && unix.Stat(store, &st) == nil && int(st.Uid) != os.Geteuid() {
-		keep = append(keep[:len(keep):len(keep)], unix.CAP_DAC_OVERRIDE)
+		keep = append(keep, unix.CAP_DAC_OVERRIDE)
 	}
 	if err := host.Keep(keep...); err != nil {
 		log.Warn("capabilities are not given up", "err", err)

@@ -1,6 +1,7 @@
 package exporter
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,7 @@ import (
 type Probes struct {
 	agent                                                                      *bpf.Agent
 	attached, runs, seconds, missed, memory, waiting, size, slots, unaccounted *Family
+	tlsFiles, tlsHits, tlsUnseen                                               *Family
 }
 
 // NewProbes returns the collector.
@@ -27,9 +29,14 @@ func NewProbes(agent *bpf.Agent) *Probes {
 			"Time that a program has run in the kernel; counted while kernel.program_stats is on.", "program").Fixed(),
 		missed: NewCounter("yagura_bpf_program_missed_total",
 			"How often the kernel left the program out, as the same one was not done on that processor: on system calls since 7.0, where what others there call meanwhile is neither counted nor reported.", "program").Fixed(),
-		memory:  NewGauge("yagura_bpf_map_memory_bytes", "Kernel memory of a BPF map.", "map").Fixed(),
-		waiting: NewGauge("yagura_ring_buffer_waiting_bytes", "Bytes of the event ring buffer that wait to be read.").Fixed(),
-		size:    NewGauge("yagura_ring_buffer_size_bytes", "Bytes that the event ring buffer can hold.").Fixed(),
+		memory:   NewGauge("yagura_bpf_map_memory_bytes", "Kernel memory of a BPF map.", "map").Fixed(),
+		waiting:  NewGauge("yagura_ring_buffer_waiting_bytes", "Bytes of the event ring buffer that wait to be read.").Fixed(),
+		size:     NewGauge("yagura_ring_buffer_size_bytes", "Bytes that the event ring buffer can hold.").Fixed(),
+		tlsFiles: NewGauge("yagura_tls_probed_files", "Libraries and programs whose TLS is probed, for the workloads of requests.tls.").Fixed(),
+		tlsHits: NewCounter("yagura_tls_probe_hits_total",
+			"How often a probe of a TLS library was hit, by whoever runs the file: each is a trap of some microseconds.", "library").Fixed(),
+		tlsUnseen: NewCounter("yagura_tls_calls_unseen_total",
+			"Calls of TLS libraries whose plaintext was not looked at: no_connection, which one they work on is not known; no_memory, a table was full.", "reason").Fixed(),
 		slots: NewGauge("yagura_workload_slots",
 			"Control groups that the kernel side counts apart: in use, and the limit.", "state").Fixed(),
 		unaccounted: NewCounter("yagura_kernel_table_full_total",
@@ -46,7 +53,8 @@ func (p *Probes) Entry() Entry {
 }
 
 func (p *Probes) families() []*Family {
-	return []*Family{p.attached, p.runs, p.seconds, p.missed, p.memory, p.waiting, p.size, p.slots, p.unaccounted}
+	return []*Family{p.attached, p.runs, p.seconds, p.missed, p.memory, p.waiting, p.size, p.slots, p.unaccounted,
+		p.tlsFiles, p.tlsHits, p.tlsUnseen}
 }
 
 // Update sends all families.
@@ -73,13 +81,25 @@ func (p *Probes) Update(_ context.Context, ch chan<- prometheus.Metric) error {
 	waiting, size := p.agent.RingBuffer()
 	p.waiting.Set(host, float64(waiting))
 	p.size.Set(host, float64(size))
-	if err := p.addBounds(); err != nil {
+	if err := cmp.Or(p.addBounds(), p.addTLS()); err != nil {
 		return err
 	}
 	for _, f := range p.families() {
 		f.Send(ch)
 	}
 	return nil
+}
+
+func (p *Probes) addTLS() error {
+	var host event.Workload
+	s, err := p.agent.TLS()
+	p.tlsFiles.Set(host, float64(s.Files))
+	for library, n := range s.Hits {
+		p.tlsHits.Set(host, float64(n), library)
+	}
+	p.tlsUnseen.Set(host, float64(s.Unbound), "no_connection")
+	p.tlsUnseen.Set(host, float64(s.Unlooked), "no_memory")
+	return err
 }
 
 func (p *Probes) addBounds() error {

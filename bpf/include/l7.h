@@ -48,7 +48,7 @@ struct l7_pending {
 	u8 method, protocol;
 };
 
-enum l7_tls { L7_PLAIN, L7_ENCRYPTED, L7_DECRYPTED /* seen by a library's probes, or the kernel's own TLS */ };
+enum l7_tls { L7_PLAIN, L7_ENCRYPTED, L7_DECRYPTED /* seen by a library's probes */, L7_IN_KERNEL /* the kernel's own TLS */ };
 
 struct l7_conn {
 	u64 identity;         /* ports and addresses: an address of the kernel may be used again */

@@ -42,10 +42,11 @@
 		else (v)->lost = 1;          \
 	} while (0)
 
-/* Whether a TLS record begins here: handshake or alert of SSL 3.0 to TLS 1.3. */
+/* Whether a TLS record begins here: its type, the version from SSL 3.0 to TLS 1.3, and a length of at most 2^14 bytes and
+ * 2 KiB. Connections that are older than we are begin with application data. */
 static __always_inline bool l7_is_tls(struct l7_look *l)
 {
-	return l->have >= 3 && (l7_byte(l, 0) == 0x16 || l7_byte(l, 0) == 0x15) && l7_byte(l, 1) == 3 && l7_byte(l, 2) <= 4;
+	return l->have >= 5 && (u8)(l7_byte(l, 0) - 0x14) <= 3 && l7_byte(l, 1) == 3 && l7_byte(l, 2) <= 4 && l7_byte(l, 3) <= 0x48;
 }
 
 /* The protocol of a connection whose bytes of one direction begin here, L7_UNKNOWN if none of ours begins like that. What

@@ -22,7 +22,7 @@ struct l7_stream {
 
 /* The memory that one look takes, by who looks: system calls, probes of libraries, and interrupts, each of which may come
  * between the one before. */
-enum { L7_OF_CALLS, L7_OF_LIBRARIES, L7_OF_INTERRUPTS, L7_LOOKERS };
+enum { L7_OF_CALLS, L7_OF_INTERRUPTS, L7_OF_LIBRARIES, L7_LOOKERS = L7_OF_LIBRARIES + 4 };
 struct l7_scratch {
 	struct l7_run run;
 	struct l7_conn fresh; /* one that is met, or what a parser works on */
@@ -30,6 +30,7 @@ struct l7_scratch {
 	struct l7_key key;
 	struct l7_edge edge;
 	struct l7_stream stream;
+	u64 busy, owner; /* of libraries, see tls.bpf.c */
 	u64 second; /* samples are bounded by second: of the clock, and how many it has had */
 	u32 used, seen;
 	u8 room[2 * L7_WINDOW]; /* never written: the verifier adds up the greatest place and the greatest length of a copy */

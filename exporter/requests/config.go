@@ -3,6 +3,7 @@
 package requests
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +22,7 @@ type Config struct {
 	Slow         time.Duration    `yaml:"slow"`          // requests that take longer are kept as samples
 	Samples      bool             `yaml:"samples"`       // keep slow and failed requests, to look at and as exemplars
 	SampleEvery  int              `yaml:"sample_every"`  // keep one in so many of the others too; 0 for none
+	TLS          TLSConfig        `yaml:"tls"`           // whose plaintext may be seen
 	EdgesConfig  `yaml:",inline"` // its dns_names also shows which names are looked up
 }
 
@@ -32,6 +34,7 @@ var Default = Config{
 	Bounds:      []float64{0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 1, 5},
 	Slow:        500 * time.Millisecond,
 	Samples:     true,
+	TLS:         DefaultTLS,
 	EdgesConfig: DefaultEdges,
 }
 
@@ -65,7 +68,7 @@ func (c Config) Validate() error {
 	if c.SampleEvery < 0 {
 		return fmt.Errorf("requests.sample_every: %d: want 0 or more", c.SampleEvery)
 	}
-	if err := c.EdgesConfig.Validate(); err != nil {
+	if err := cmp.Or(c.TLS.Validate(), c.EdgesConfig.Validate()); err != nil {
 		return fmt.Errorf("requests.%w", err)
 	}
 	return nil
