@@ -254,6 +254,35 @@ func BenchmarkRequestPrograms(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkRequestCosts is what requests of real servers, both of whose sides are here, take of processors in the kernel, by its
+// own clock, which is the programs' and that of all other system calls of the loads.
+func BenchmarkRequestCosts(b *testing.B) {
+	needRoot(b)
+	for _, l := range []load{nginxLoad(b), redisLoad(b, 1), redisLoad(b, 16), postgresLoad(b)} {
+		if l.run == nil {
+			continue
+		}
+		w := newAgent(b, Want{})
+		stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+		if err != nil {
+			b.Fatal(err)
+		}
+		w.Replan(requests)
+		setRequests(b, w)
+		before, begin := w.Costs()["sys_exit"], time.Now()
+		rate, _ := l.run()
+		after, requests := w.Costs()["sys_exit"], rate*time.Since(begin).Seconds()
+		b.ReportMetric(float64(after.Runs-before.Runs)/requests, l.name+"_syscalls/request")
+		b.ReportMetric(float64(after.Runtime-before.Runtime)/requests, l.name+"_ns/request")
+		b.ReportMetric(float64(after.Runtime-before.Runtime)/requests*1e4/1e9, l.name+"_processors_at_10k/s")
+		stats.Close()
+		if err := w.stop(); err != nil {
+			b.Error(err)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
 // actTalk has one process play both sides of a talk many times.
 func actTalk(b *testing.B, w *watched, name string) {
 	const rounds = 10_000

@@ -144,6 +144,15 @@ static __always_inline void l7_advance(struct l7_run *r, u64 n)
 	}
 }
 
+/* Whether what is shown ends with an empty line, as the head of HTTP does whose body is in the next buffer. Most servers write
+ * like that, and to read the body as well costs as much as to read the head. */
+static __always_inline bool l7_ends_empty(struct l7_look *l)
+{
+	u32 have = l->have;
+
+	return have > 8 && (l7_word(l, have - 8) >> 32) == ('\r' | '\n' << 8 | '\r' << 16 | '\n' << 24);
+}
+
 /* Puts what stands at the place into the look, behind what was carried; at most window bytes. */
 static __always_inline void l7_fill(struct l7_run *r, struct l7_half *h, u32 window)
 {
@@ -165,7 +174,7 @@ static __always_inline void l7_fill(struct l7_run *r, struct l7_half *h, u32 win
 	l->response = r->response;
 	l->waiting = false;
 	l->method = 0;
-	if (have < window && have < l->left && r->part < r->part_count)
+	if (have < window && have < l->left && r->part < r->part_count && !l7_ends_empty(l))
 		l7_fill_rest(r, window);
 }
 
