@@ -293,16 +293,14 @@ static __always_inline bool l7_is_quick(struct l7_run *r, struct l7_conn *c)
 	return true;
 }
 
-/* Notes when the call was seen, and whose it is. */
-static __always_inline void l7_note_caller(struct l7_run *r)
+/* Notes when the call was seen. */
+static __always_inline void l7_note_time(struct l7_run *r)
 {
 	r->looker = L7_OF_CALLS;
 	r->now = bpf_ktime_get_boot_ns();
-	r->slot = current_slot();
-	r->pid = bpf_get_current_pid_tgid() >> 32;
 }
 
-/* The dispatcher has put the socket, the call and its result into the scratch. */
+/* The dispatcher has put the socket, the call, its result and whose it is into the scratch. */
 SEC("tp_btf/sys_exit")
 int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
 {
@@ -313,7 +311,7 @@ int BPF_PROG(l7_exit, struct pt_regs *regs, long ret)
 	struct sock *sk = (void *)(unsigned long)r->key;
 	u32 kind = r->kind;
 
-	l7_note_caller(r);
+	l7_note_time(r);
 	r->left = r->result;
 	struct l7_conn *c = l7_conn_of(s, sk);
 	if (!c)

@@ -107,7 +107,7 @@ int BPF_PROG(l7_dns, struct pt_regs *regs, long ret)
 	/* Sockets that are not connected are looked at too: only the message tells whom they ask. */
 	if (c->local_port != DNS_PORT && c->remote_port && c->remote_port != DNS_PORT)
 		return l7_pass(ctx, r);
-	l7_note_caller(r);
+	l7_note_time(r);
 	r->response = 0;
 	c->generation = slot_generation_of(r->slot);
 	c->text_length = c->traced = 0;

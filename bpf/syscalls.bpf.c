@@ -87,12 +87,12 @@ static __always_inline void hand_to_l7(void *ctx, struct task_struct *current, s
 		return;
 	struct sock *sk = NULL;
 	if (kind != L7_SPLICES) {
-		sk = fd_to_sock(regs_arg0(regs));
+		sk = fd_to_sock(current, regs_arg0(regs));
 	} else {
-		sk = fd_to_sock(regs_arg2(regs));
+		sk = fd_to_sock(current, regs_arg2(regs));
 		kind = sk ? L7_SENDS_FILE : L7_RECEIVES_FILE;
 		if (!sk)
-			sk = fd_to_sock(regs_arg0(regs));
+			sk = fd_to_sock(current, regs_arg0(regs));
 	}
 	if (!sk || !is_inet(sk))
 		return;
@@ -104,6 +104,8 @@ static __always_inline void hand_to_l7(void *ctx, struct task_struct *current, s
 	s->run.syscall = syscall;
 	s->run.kind = kind;
 	s->run.result = ret;
+	s->run.pid = task_pid(current);
+	s->run.slot = slot_of_task(current);
 	bool many = kind == L7_SENDS_MANY || kind == L7_RECEIVES_MANY; /* nobody does that with a stream */
 	if (!many && (protocol == IPPROTO_TCP || protocol == (u16)IPPROTO_MPTCP))
 		bpf_tail_call(ctx, &call_programs, CALL_L7);
@@ -117,9 +119,9 @@ static __always_inline void dispatch(void *ctx, struct task_struct *current, str
 	if (count_syscalls)
 		count_syscall(current, syscall, ret);
 	if (watch_connect && syscall == SYS_CONNECT)
-		connect_returned(regs_arg0(regs), ret);
+		connect_returned(current, regs_arg0(regs), ret);
 	if (ret > 0)
-		count_socket_bytes(syscall, regs, ret);
+		count_socket_bytes(current, syscall, regs, ret);
 	if (watch_requests && ret >= 0)
 		hand_to_l7(ctx, current, regs, ret, syscall); /* which hands it on to rules */
 	if (is_call_wanted(syscall, ret))

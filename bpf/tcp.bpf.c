@@ -339,6 +339,6 @@ int connect_exit(void *ctx)
 	bpf_probe_read_kernel(&args, sizeof(args), ctx);
 	struct pt_regs *regs = (void *)bpf_task_pt_regs(current_task_btf());
 	if (!is_self())
-		connect_returned(regs_arg0(regs), args.ret);
+		connect_returned(current_task_btf(), regs_arg0(regs), args.ret);
 	return 0;
 }

@@ -124,7 +124,7 @@ __noinline int add_dir(u32 text)
 		s->walk.dentry = FOLLOW(fs, pwd.dentry);
 		s->walk.mnt = FOLLOW(fs, pwd.mnt);
 	} else {
-		struct file *file = fd_to_file(fd);
+		struct file *file = fd_to_file(current_task(), fd);
 		if (!file)
 			return 0;
 		s->walk.dentry = FOLLOW(file, f_path.dentry);
@@ -315,7 +315,7 @@ __noinline u32 add_descriptor(void)
 		if (fd < 0)
 			return ALL_TERMS;
 		e->fd = fd;
-		file = file ? file : fd_to_file(fd);
+		file = file ? file : fd_to_file(current_task(), fd);
 	}
 	if (!file)
 		return ALL_TERMS;

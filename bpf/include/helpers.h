@@ -112,11 +112,17 @@ static __always_inline bool is_self(void)
 }
 
 /* The same on the hot path, where the task is at hand and a helper call would cost more than the rest of the test. */
-static __always_inline bool is_own_task(struct task_struct *current)
+/* What user space calls the process of the current task. */
+static __always_inline u32 task_pid(struct task_struct *current)
 {
 	if (has_current_task_btf())
-		return current->tgid == self_tgid;
-	return is_self();
+		return current->tgid;
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline bool is_own_task(struct task_struct *current)
+{
+	return task_pid(current) == self_tgid;
 }
 
 static __always_inline void fill_header(struct header *h, u16 kind, struct task_struct *task)

@@ -102,17 +102,18 @@ struct l7_verdict {
 
 /* Reading with a bound that the verifier sees. */
 static __always_inline u8 l7_byte(struct l7_look *l, u32 at) { return l->bytes[at & (L7_WINDOW - 1)]; }
-static __always_inline u64 l7_word(struct l7_look *l, u32 at)
+static __always_inline u64 l7_load(u8 *from)
 {
 #ifdef L7_NATIVE
 	u64 w;
-	__builtin_memcpy(&w, l->bytes + (at & (L7_WINDOW - 1)), 8);
+	__builtin_memcpy(&w, from, 8);
 	return w;
 #else
 	/* For the kernel a copy of what may not be aligned would become 22 instructions, byte by byte. */
-	return *(u64 *)(l->bytes + (at & (L7_WINDOW - 1)));
+	return *(u64 *)from;
 #endif
 }
+static __always_inline u64 l7_word(struct l7_look *l, u32 at) { return l7_load(l->bytes + (at & (L7_WINDOW - 1))); }
 static __always_inline u32 l7_be32(struct l7_look *l, u32 at)
 {
 	return (u32)l7_byte(l, at) << 24 | (u32)l7_byte(l, at + 1) << 16 | (u32)l7_byte(l, at + 2) << 8 | l7_byte(l, at + 3);

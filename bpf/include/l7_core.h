@@ -5,6 +5,9 @@
 
 #include "l7.h"
 
+#define L7_SMALL 128 /* bytes that are looked at at once of protocols with short heads */
+#define L7_AHEAD 512 /* bytes of theirs that are fetched together, as one call often holds many messages */
+
 /* One call while it is looked at, in memory of this CPU. */
 struct l7_run {
 	u64 key;     /* address of the socket */
@@ -19,6 +22,9 @@ struct l7_run {
 	s64 result;
 	u8 response, begins; /* 0 or 1, which the verifier is shown; begins: the direction has just changed */
 	u8 reserved[6];
+	u64 ahead_base;  /* where what is in ahead stands */
+	u32 ahead_have, reserved1;
+	u8 ahead[L7_AHEAD + L7_SMALL];
 	struct l7_look look;
 	struct l7_verdict verdict;
 };
@@ -153,6 +159,37 @@ static __always_inline bool l7_ends_empty(struct l7_look *l)
 	return have > 8 && (l7_word(l, have - 8) >> 32) == ('\r' | '\n' << 8 | '\r' << 16 | '\n' << 24);
 }
 
+/* Fetches what stands at the place together with what follows; false if that cannot be read. */
+static __always_inline bool l7_fetch(struct l7_run *r)
+{
+	u64 n = r->length < L7_AHEAD ? r->length : L7_AHEAD;
+
+	r->ahead_base = r->base;
+	r->ahead_have = 0;
+	if (!n || l7_copy(r->ahead, n, r->base))
+		return false;
+	r->ahead_have = n;
+	return true;
+}
+
+/* Shows n bytes, at most L7_SMALL, that stand at the place. */
+static __always_inline bool l7_show(struct l7_run *r, u64 n)
+{
+	struct l7_look *l = &r->look;
+	u64 at = r->base - r->ahead_base;
+
+	if (at + n > r->ahead_have || at >= L7_AHEAD) {
+		if (!l7_fetch(r))
+			return false;
+		at = 0;
+	}
+	barrier_var(at);
+	u8 *from = r->ahead + (at & (L7_AHEAD - 1));
+	for (u32 i = 0; i < L7_SMALL; i += 8)
+		*(u64 *)(l->bytes + i) = l7_load(from + i);
+	return true;
+}
+
 /* Puts what stands at the place into the look, behind what was carried; at most window bytes. */
 static __always_inline void l7_fill(struct l7_run *r, struct l7_half *h, u32 window)
 {
@@ -168,7 +205,9 @@ static __always_inline void l7_fill(struct l7_run *r, struct l7_half *h, u32 win
 		n = r->length;
 	if (n > r->left)
 		n = r->left;
-	if (n && n <= L7_WINDOW && !l7_copy(l->bytes + have, n, r->base))
+	if (!have && window == L7_SMALL && n && n <= L7_SMALL && l7_show(r, n))
+		have = n;
+	else if (n && n <= L7_WINDOW && !l7_copy(l->bytes + have, n, r->base))
 		have += n;
 	l->have = have;
 	l->response = r->response;
@@ -346,6 +385,7 @@ static __always_inline void l7_turn(struct l7_run *r, struct l7_conn *c)
 {
 	struct l7_half *h = &c->half[r->response & 1];
 
+	r->ahead_have = 0;
 	r->begins = c->direction != r->response;
 	c->direction = r->response;
 	c->last = r->now;

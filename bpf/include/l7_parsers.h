@@ -95,7 +95,7 @@ static __always_inline void l7_recognise(struct l7_run *r, struct l7_conn *c)
 		h->carried = 0;
 	else if (!h->carried)
 		return;
-	l7_fill(r, h, 128);
+	l7_fill(r, h, L7_SMALL);
 	if (l7_is_tls(&r->look)) {
 		c->protocol = L7_TLS;
 		c->tls = L7_ENCRYPTED;
@@ -115,7 +115,7 @@ static __always_inline void l7_recognise(struct l7_run *r, struct l7_conn *c)
 /* How much of a protocol's messages is looked at at once. */
 static __always_inline u32 l7_window(u8 protocol)
 {
-	return protocol == L7_HTTP || protocol == L7_HTTP2 ? L7_WINDOW : 128;
+	return protocol == L7_HTTP || protocol == L7_HTTP2 ? L7_WINDOW : L7_SMALL;
 }
 
 #endif

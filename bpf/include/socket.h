@@ -123,17 +123,17 @@ static __always_inline struct sock *file_to_sock(struct file *file)
 }
 
 /* Walks the current task's own table, so dup, fork, SCM_RIGHTS and sockets older than the agent are all the same. */
-static __always_inline struct file *fd_to_file(u32 fd)
+static __always_inline struct file *fd_to_file(struct task_struct *current, u32 fd)
 {
 	struct file *file = NULL, **files = NULL;
 	u32 limit = 0;
 
 	if (has_current_task_btf()) {
-		struct fdtable *table = current_task_btf()->files->fdt;
+		struct fdtable *table = current->files->fdt;
 		limit = table->max_fds;
 		files = table->fd;
 	} else {
-		struct fdtable *table = BPF_CORE_READ(current_task_raw(), files, fdt);
+		struct fdtable *table = BPF_CORE_READ(current, files, fdt);
 		limit = BPF_CORE_READ(table, max_fds);
 		files = BPF_CORE_READ(table, fd);
 	}
@@ -145,9 +145,9 @@ static __always_inline struct file *fd_to_file(u32 fd)
 	return file;
 }
 
-static __always_inline struct sock *fd_to_sock(u32 fd)
+static __always_inline struct sock *fd_to_sock(struct task_struct *current, u32 fd)
 {
-	struct file *file = fd_to_file(fd);
+	struct file *file = fd_to_file(current, fd);
 
 	return file ? file_to_sock(file) : NULL;
 }
@@ -197,11 +197,11 @@ static __always_inline bool is_connect_failure(long ret)
 }
 
 /* A connect that never sent a SYN (no route, no free port, forbidden) changes no state: only its result tells. */
-static __always_inline void connect_returned(u32 fd, long ret)
+static __always_inline void connect_returned(struct task_struct *current, u32 fd, long ret)
 {
 	if (ret == -115 /* EINPROGRESS */ || ret == -114 /* EALREADY */)
 		return;
-	struct sock *sk = fd_to_sock(fd);
+	struct sock *sk = fd_to_sock(current, fd);
 	if (!sk || !is_tcp(sk))
 		return;
 	u64 key = ADDR(sk);
@@ -252,36 +252,36 @@ static __always_inline u64 message_bytes(u64 vector, long messages)
 }
 
 /* Kernels without sock_send_length count here; on the others this is what passes it by: tcp_splice_read. */
-static __always_inline void count_socket_bytes(u32 syscall, struct pt_regs *regs, long ret)
+static __always_inline void count_socket_bytes(struct task_struct *current, u32 syscall, struct pt_regs *regs, long ret)
 {
 	if (syscall == SYS_SPLICE)
-		add_bytes(fd_to_sock(regs_arg0(regs)), false, ret);
+		add_bytes(fd_to_sock(current, regs_arg0(regs)), false, ret);
 	if (!socket_bytes)
 		return;
 	switch (syscall) {
 	case SYS_WRITE: case SYS_WRITEV: case SYS_SENDTO: case SYS_SENDMSG: case SYS_SENDFILE:
-		add_bytes(fd_to_sock(regs_arg0(regs)), true, ret);
+		add_bytes(fd_to_sock(current, regs_arg0(regs)), true, ret);
 		break;
 	case SYS_READ: case SYS_READV:
-		add_bytes(fd_to_sock(regs_arg0(regs)), false, ret);
+		add_bytes(fd_to_sock(current, regs_arg0(regs)), false, ret);
 		break;
 	case SYS_RECVMSG:
 		if (!(regs_arg2(regs) & (MSG_PEEK | MSG_ERRQUEUE)))
-			add_bytes(fd_to_sock(regs_arg0(regs)), false, ret);
+			add_bytes(fd_to_sock(current, regs_arg0(regs)), false, ret);
 		break;
 	case SYS_RECVFROM:
 		if (!(regs_arg3(regs) & (MSG_PEEK | MSG_ERRQUEUE)))
-			add_bytes(fd_to_sock(regs_arg0(regs)), false, ret);
+			add_bytes(fd_to_sock(current, regs_arg0(regs)), false, ret);
 		break;
 	case SYS_SENDMMSG:
-		add_bytes(fd_to_sock(regs_arg0(regs)), true, message_bytes(regs_arg1(regs), ret));
+		add_bytes(fd_to_sock(current, regs_arg0(regs)), true, message_bytes(regs_arg1(regs), ret));
 		break;
 	case SYS_RECVMMSG:
 		if (!(regs_arg3(regs) & (MSG_PEEK | MSG_ERRQUEUE)))
-			add_bytes(fd_to_sock(regs_arg0(regs)), false, message_bytes(regs_arg1(regs), ret));
+			add_bytes(fd_to_sock(current, regs_arg0(regs)), false, message_bytes(regs_arg1(regs), ret));
 		break;
 	case SYS_SPLICE:
-		add_bytes(fd_to_sock(regs_arg2(regs)), true, ret);
+		add_bytes(fd_to_sock(current, regs_arg2(regs)), true, ret);
 		break;
 	}
 }
