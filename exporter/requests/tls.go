@@ -83,8 +83,8 @@ type TLSOptions struct {
 	Log       *slog.Logger
 }
 
-// Bounds: processes that are traced, and those that are looked at in one round; how often rounds are, how often a process
-// is looked at again for libraries that it has loaded since, and how often what dead ones have left is swept.
+// Bounds: processes that are traced, and those that are looked at in one round; how often rounds are, after how long at most a
+// process is looked at again for libraries that it has loaded since, and how often what dead ones have left is swept.
 const (
 	maxTraced    = 1024
 	maxLooked    = 32
@@ -102,9 +102,9 @@ type TLS struct {
 	crowded bool // more processes than are traced
 }
 
-// looked is when a process's files were looked at, and what failed.
+// looked is when a process's files are looked at again, and what failed.
 type looked struct {
-	at     time.Time
+	again  time.Time
 	failed string
 }
 
@@ -158,7 +158,7 @@ func (t *TLS) round(now time.Time) {
 		if n >= maxLooked {
 			break
 		}
-		if traced && now.Sub(before.at) < tlsLookAgain || !traced && t.full() {
+		if traced && now.Before(before.again) || !traced && t.full() {
 			continue
 		}
 		n++
@@ -166,12 +166,17 @@ func (t *TLS) round(now time.Time) {
 		if failed != "" && failed != before.failed {
 			t.o.Log.Warn("TLS of a process is not looked into", "pid", p.PID, "path", p.Path, "err", failed)
 		}
-		t.traced[id] = looked{now, failed}
+		t.traced[id] = looked{now.Add(t.untilNext(p)), failed}
 	}
 	if now.Sub(t.swept) >= tlsSweep {
 		t.swept = now
 		t.sweep()
 	}
+}
+
+// untilNext is how long a process is left alone: programs load libraries when they are young.
+func (t *TLS) untilNext(p *event.Process) time.Duration {
+	return min(max(time.Duration(t.o.Since()-p.Start), tlsEvery), tlsLookAgain)
 }
 
 func (t *TLS) full() bool {
