@@ -220,7 +220,7 @@ func (a *Agent) load(o Options) (err error) {
 	if a.spec, err = loadYagura(); err != nil {
 		return fmt.Errorf("read the embedded programs: %w", err)
 	}
-	a.spec.Programs = nil
+	a.loadable, a.spec.Programs = a.spec.Programs, nil // until the hooks are chosen, see forgetPrograms
 	if a.cpus, err = ebpf.PossibleCPU(); err != nil {
 		return fmt.Errorf("count possible CPUs: %w", err)
 	}
