@@ -65,6 +65,24 @@ http { access_log off; server { listen %[2]s; root %[1]s/www;
 			n[`http_server_request_duration_seconds{http_route="/big",http_request_method="GET"}`] = 2
 			n[`http_server_request_duration_seconds{http_route="/users/new"}`] = 1
 		},
+		check: func(t *testing.T, s *realSite, before, p page) {
+			for series, want := range map[string]float64{
+				`http_server_request_body_size_bytes{http_request_method="POST"}`:                          3000,
+				`http_client_request_body_size_bytes{http_request_method="POST"}`:                          3000,
+				`http_server_response_body_size_bytes{http_route="/big",http_request_method="GET"}`:        2_000_000, // by sendfile
+				`http_server_response_body_size_bytes{http_route="/users/new",http_request_method="POST"}`: 6,
+				`http_client_response_body_size_bytes{http_request_method="HEAD"}`:                         0,
+			} {
+				name, labels := s.series(series)
+				var got float64
+				for _, m := range p.matching(name, labels...) {
+					got += m.GetHistogram().GetSampleSum()
+				}
+				if got != want {
+					t.Errorf("%s adds up to %v, want %v", series, got, want)
+				}
+			}
+		},
 	},
 	{
 		name: "redis",

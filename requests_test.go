@@ -215,7 +215,7 @@ func median(p page, name string, labels ...string) (time.Duration, bool) {
 func TestRequestsOfRealServers(t *testing.T) {
 	needsKernel(t)
 	// A broker is asked more kinds of things than one workload may show by default.
-	y := yagura(t, "--config.file="+write(t, public(t)+"/yagura.yml", "limits: {workload: 1000}\n")).await(t).ready(t)
+	y := yagura(t, "--config.file="+write(t, public(t)+"/yagura.yml", "limits: {workload: 1000}\nrequests: {body_sizes: true}\n")).await(t).ready(t)
 	for i, service := range slices.Concat(realServices, brokerServices) {
 		t.Run(service.name, func(t *testing.T) {
 			s := &realSite{y: y, dir: public(t), port: freePort(t),

@@ -287,8 +287,12 @@ static __always_inline bool l7_is_quick(struct l7_run *r, struct l7_conn *c)
 
 	if (h->lost)
 		return true;
-	if (h->skip <= r->left || h->skip == L7_FOREVER)
-		return h->skip == L7_FOREVER;
+	if (h->skip == L7_FOREVER) {
+		h->body += r->left;
+		return true;
+	}
+	if (h->skip <= r->left)
+		return false;
 	h->skip -= r->left;
 	return true;
 }
@@ -407,8 +411,12 @@ __noinline int l7_end_one(u32 looker)
 		end = h->end;
 	}
 	h->ending = 0;
-	if (l7_pop(c, &p))
+	u64 body = h->body;
+	h->body = 0;
+	if (l7_pop(c, &p)) {
+		p.sizes[1] = body;
 		l7_finish(&s->run, c, &p, status, end);
+	}
 	return 1;
 }
 

@@ -60,7 +60,8 @@ func (c Config) Validate() error {
 // bytes are payload bytes, ConnectDuration counts powers of two in units of 2^-30 s.
 type Counters = yaguraSlotCounters
 
-// Histogram counts durations: Buckets[i] holds those over 2^(i-1) and at most 2^i units of 2^-30 s.
+// Histogram counts durations: Buckets[i] holds those over 2^(i-1) and at most 2^i units of 2^-30 s; Sum is in nanoseconds. Of
+// sizes both are in bytes.
 type Histogram = yaguraLog2Hist
 
 // ExitReasons names the elements of Counters.Exits.

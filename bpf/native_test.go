@@ -67,6 +67,7 @@ type say struct {
 	parts  []string
 	ns     int
 	unread int
+	weighs bool // from now on the parsers say how large bodies are
 }
 
 func asks(parts ...string) say    { return say{side: ">", parts: parts} }
@@ -103,6 +104,8 @@ func converse(t testing.TB, protocol string, conversation ...say) []string {
 	fmt.Fprintf(&in, "open %s 1\n", protocol)
 	for _, s := range conversation {
 		switch {
+		case s.weighs:
+			in.WriteString("weigh\n")
 		case s.ns > 0:
 			fmt.Fprintf(&in, "wait %d\n", s.ns)
 		case s.unread > 0:

@@ -75,6 +75,7 @@ type RequestOptions struct {
 	Samples  int                          // at most so many a second and CPU; 0 for none
 	Every    int                          // one in so many is a sample though neither slow nor failed; 0 for none
 	DNSNames bool                         // DNS answers are told, for names of addresses
+	Sizes    bool                         // sizes of bodies are counted, of HTTP/1
 }
 
 // SetRequests changes how requests are told apart and which are samples. Bounds may not change once requests were counted.
@@ -85,6 +86,9 @@ func (a *Agent) SetRequests(o RequestOptions) error {
 	k := yaguraL7Options{SlowNs: uint64(o.Slow), Samples: uint32(o.Samples), Every: uint32(o.Every)}
 	if o.DNSNames {
 		k.DnsNames = 1
+	}
+	if o.Sizes {
+		k.Sizes = 1
 	}
 	for i, b := range o.Bounds {
 		k.Bounds[i] = uint64(b)
@@ -101,12 +105,23 @@ func (a *Agent) SetRequests(o RequestOptions) error {
 
 // Requests calls yield with what was counted of every key. The totals are valid until yield returns.
 func (a *Agent) Requests(yield func(RequestKey, *RequestTotals)) error {
-	return each(a, "l7_sums", func(k *yaguraL7Key, t *RequestTotals) {
-		yield(RequestKey{
-			Slot: k.Slot, Name: k.Name, Status: k.Status, Server: k.Role == roleServer,
-			Protocol: nameOf(Protocols[:], k.Protocol), Method: nameOf(RequestMethods[:], k.Method), End: nameOf(RequestEnds[:], k.End),
-		}, t)
-	})
+	return each(a, "l7_sums", func(k *yaguraL7Key, t *RequestTotals) { yield(requestKeyOf(k), t) })
+}
+
+// RequestSizes are sizes of bodies: of requests, and of their responses. A request without a body has one of 0 bytes.
+type RequestSizes = [2]Histogram
+
+// RequestSizes calls yield with the sizes of bodies of every key, where RequestOptions ask for them: of requests of HTTP/1 that
+// were answered. They are valid until yield returns.
+func (a *Agent) RequestSizes(yield func(RequestKey, *RequestSizes)) error {
+	return each(a, "l7_body_sizes", func(k *yaguraL7Key, s *yaguraL7Sizes) { yield(requestKeyOf(k), &s.Of) })
+}
+
+func requestKeyOf(k *yaguraL7Key) RequestKey {
+	return RequestKey{
+		Slot: k.Slot, Name: k.Name, Status: k.Status, Server: k.Role == roleServer,
+		Protocol: nameOf(Protocols[:], k.Protocol), Method: nameOf(RequestMethods[:], k.Method), End: nameOf(RequestEnds[:], k.End),
+	}
 }
 
 const roleServer = 1
@@ -290,10 +305,11 @@ func (a *Agent) RingUsers() map[uint32]bool {
 
 // forgetRequests removes all that was counted for a slot, and what others have counted with it.
 func (a *Agent) forgetRequests(slot uint32) error {
-	if a.maps["l7_sums"] == nil || a.maps["l7_names"] == nil || a.maps["l7_edge_sums"] == nil {
+	if a.maps["l7_sums"] == nil || a.maps["l7_body_sizes"] == nil || a.maps["l7_names"] == nil || a.maps["l7_edge_sums"] == nil {
 		return nil
 	}
 	err := deleteOf(a.maps["l7_sums"], func(k *yaguraL7Key) bool { return k.Slot == slot })
+	err = errors.Join(err, deleteOf(a.maps["l7_body_sizes"], func(k *yaguraL7Key) bool { return k.Slot == slot }))
 	err = errors.Join(err, deleteOf(a.maps["l7_names"], func(k *yaguraL7Name) bool { return k.Slot == slot }))
 	return errors.Join(err, deleteOf(a.maps["l7_edge_sums"], func(k *yaguraL7Edge) bool { return k.Slot == slot || k.PeerSlot == slot }))
 }

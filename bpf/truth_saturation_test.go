@@ -139,7 +139,7 @@ func TestTruthRunQueue(t *testing.T) {
 		t.Fatalf("actor printed %q", out)
 	}
 	c := w.counters(t, g.id)
-	got := float64(c.RunQueue.SumNs) / 1e9
+	got := float64(c.RunQueue.Sum) / 1e9
 	t.Logf("waited %.3f s by their own clocks, %.3f s by schedstat, %.3f s in the run queue, %d times", waited, delayed, got, count(&c.RunQueue))
 	if delayed > 0 {
 		near(t, "run queue seconds", got, delayed, 0.10)
@@ -255,7 +255,7 @@ func TestTruthBlockIO(t *testing.T) {
 	if err := w.BlockIO(func(k BlockKey, c *BlockIO) {
 		if k.Slot == slot && k.Major == 7 && k.Minor == minor { // LOOP_MAJOR
 			found[BlockOperations[k.Operation]] = *c
-			sum += float64(c.Duration.SumNs) / 1e9
+			sum += float64(c.Duration.Sum) / 1e9
 		}
 	}); err != nil {
 		t.Fatal(err)
@@ -680,7 +680,7 @@ func TestTruthRoundTrip(t *testing.T) {
 	sender, _, _ := throughNetem(t, w, g, "round-trip")
 	c := w.counters(t, g.id)
 	n := count(&c.RoundTrip)
-	mean := float64(c.RoundTrip.SumNs) / float64(n) / 1e9
+	mean := float64(c.RoundTrip.Sum) / float64(n) / 1e9
 	t.Logf("TCP_INFO says %d us at the sender; %d samples, %.4f s on average", sender, n, mean)
 	if n < 2 {
 		t.Fatalf("%d samples, want one of each end at least", n)

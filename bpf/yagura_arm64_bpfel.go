@@ -253,7 +253,7 @@ type yaguraL7Options struct {
 	Samples  uint32
 	Every    uint32
 	DnsNames uint32
-	Reserved uint32
+	Sizes    uint32
 }
 
 type yaguraL7Sample struct {
@@ -282,6 +282,11 @@ type yaguraL7Sample struct {
 	Text       [64]int8
 }
 
+type yaguraL7Sizes struct {
+	_  structs.HostLayout
+	Of [2]yaguraLog2Hist
+}
+
 type yaguraL7Totals struct {
 	_       structs.HostLayout
 	SumNs   uint64
@@ -306,7 +311,7 @@ type yaguraLatencyKey struct {
 type yaguraLog2Hist struct {
 	_       structs.HostLayout
 	Buckets [40]uint64
-	SumNs   uint64
+	Sum     uint64
 }
 
 type yaguraLosses struct {
@@ -429,11 +434,13 @@ const (
 	yaguraMapExitsTold            = "exits_told"
 	yaguraMapFatalSignals         = "fatal_signals"
 	yaguraMapFreeSlots            = "free_slots"
+	yaguraMapL7BodySizes          = "l7_body_sizes"
 	yaguraMapL7Conns              = "l7_conns"
 	yaguraMapL7EdgeSums           = "l7_edge_sums"
 	yaguraMapL7Hpacks             = "l7_hpacks"
 	yaguraMapL7Names              = "l7_names"
 	yaguraMapL7NoHpack            = "l7_no_hpack"
+	yaguraMapL7NoSizes            = "l7_no_sizes"
 	yaguraMapL7Nothing            = "l7_nothing"
 	yaguraMapL7Peers              = "l7_peers"
 	yaguraMapL7Samples            = "l7_samples"
@@ -703,11 +710,13 @@ type yaguraMapSpecs struct {
 	ExitsTold         *ebpf.MapSpec `ebpf:"exits_told"`
 	FatalSignals      *ebpf.MapSpec `ebpf:"fatal_signals"`
 	FreeSlots         *ebpf.MapSpec `ebpf:"free_slots"`
+	L7BodySizes       *ebpf.MapSpec `ebpf:"l7_body_sizes"`
 	L7Conns           *ebpf.MapSpec `ebpf:"l7_conns"`
 	L7EdgeSums        *ebpf.MapSpec `ebpf:"l7_edge_sums"`
 	L7Hpacks          *ebpf.MapSpec `ebpf:"l7_hpacks"`
 	L7Names           *ebpf.MapSpec `ebpf:"l7_names"`
 	L7NoHpack         *ebpf.MapSpec `ebpf:"l7_no_hpack"`
+	L7NoSizes         *ebpf.MapSpec `ebpf:"l7_no_sizes"`
 	L7Nothing         *ebpf.MapSpec `ebpf:"l7_nothing"`
 	L7Peers           *ebpf.MapSpec `ebpf:"l7_peers"`
 	L7Samples         *ebpf.MapSpec `ebpf:"l7_samples"`
@@ -821,11 +830,13 @@ type yaguraMaps struct {
 	ExitsTold         *ebpf.Map `ebpf:"exits_told"`
 	FatalSignals      *ebpf.Map `ebpf:"fatal_signals"`
 	FreeSlots         *ebpf.Map `ebpf:"free_slots"`
+	L7BodySizes       *ebpf.Map `ebpf:"l7_body_sizes"`
 	L7Conns           *ebpf.Map `ebpf:"l7_conns"`
 	L7EdgeSums        *ebpf.Map `ebpf:"l7_edge_sums"`
 	L7Hpacks          *ebpf.Map `ebpf:"l7_hpacks"`
 	L7Names           *ebpf.Map `ebpf:"l7_names"`
 	L7NoHpack         *ebpf.Map `ebpf:"l7_no_hpack"`
+	L7NoSizes         *ebpf.Map `ebpf:"l7_no_sizes"`
 	L7Nothing         *ebpf.Map `ebpf:"l7_nothing"`
 	L7Peers           *ebpf.Map `ebpf:"l7_peers"`
 	L7Samples         *ebpf.Map `ebpf:"l7_samples"`
@@ -879,11 +890,13 @@ func (m *yaguraMaps) Close() error {
 		m.ExitsTold,
 		m.FatalSignals,
 		m.FreeSlots,
+		m.L7BodySizes,
 		m.L7Conns,
 		m.L7EdgeSums,
 		m.L7Hpacks,
 		m.L7Names,
 		m.L7NoHpack,
+		m.L7NoSizes,
 		m.L7Nothing,
 		m.L7Peers,
 		m.L7Samples,

@@ -51,12 +51,11 @@ func (b *Buckets) observe(d time.Duration) {
 	b.Sum += d.Seconds()
 }
 
-// A layout says what the counts of a histogram stand for. The first native bucket takes what is no longer than 2^low
-// seconds, and is shown as the zero bucket; the last one takes all that is above the others.
+// A layout says what the counts of a histogram stand for. The first native bucket takes what is no more than 2^low seconds or bytes, and is shown as the zero bucket; the last one takes all that is above the others.
 type layout struct {
 	schema, low int
 	native      int
-	bounds      [len(classicExponents)]float64 // classic ones, in seconds
+	bounds      [len(classicExponents)]float64 // classic ones, in seconds or bytes
 	ends        [len(classicExponents)]int     // the native bucket that ends at each of them
 	apart       bool                           // no such: classic buckets have counts of their own, in front of the native ones
 }
@@ -66,6 +65,16 @@ var powersOfTwo = func() *layout {
 	l := &layout{low: unitExponent, native: len(Buckets{}.Counts)}
 	for i, exponent := range classicExponents {
 		l.bounds[i], l.ends[i] = math.Ldexp(1, exponent), exponent-unitExponent
+	}
+	return l
+}()
+
+// sizes is the layout of bpf.Histogram where it counts bytes: classic bounds are the powers of four from 64 B to 16 MiB.
+var sizes = func() *layout {
+	const least = 6
+	l := &layout{native: len(bpf.Histogram{}.Buckets)}
+	for i := range l.bounds {
+		l.bounds[i], l.ends[i] = math.Ldexp(1, least+2*i), least+2*i
 	}
 	return l
 }()

@@ -24,6 +24,7 @@ type KernelCounters interface {
 	AcceptOverflows(yield func(slot uint32, port int, n uint64)) error
 	LastExits(yield func(slot uint32, reason string, at time.Time)) error
 	Requests(yield func(bpf.RequestKey, *bpf.RequestTotals)) error
+	RequestSizes(yield func(bpf.RequestKey, *bpf.RequestSizes)) error
 	Recycle(now time.Time, hold func(bpf.Slot) bool) (freed []bpf.Slot, err error)
 }
 
@@ -63,6 +64,7 @@ type totals struct {
 	signals   map[string]uint64
 	overflows map[int]uint64 // by port
 	requests  map[requests.Series]*bpf.RequestTotals
+	sizes     map[requests.Series]*bpf.RequestSizes
 }
 
 type blockKey struct {
@@ -173,20 +175,33 @@ func (k *Kernel) readSlots(now time.Time) error {
 	return k.readSaturation()
 }
 
+// seriesOf says which slot a request is counted for, and in which series; neither if its name is not spelled yet.
+func (k *Kernel) seriesOf(key *bpf.RequestKey, now time.Time) (*slotTotals, requests.Series, bool) {
+	s := k.slots[key.Slot]
+	if s == nil {
+		return nil, requests.Series{}, false
+	}
+	name, ok := k.names.Of(key, now)
+	if !ok {
+		s.unspelt = true
+		return nil, requests.Series{}, false
+	}
+	series, ok := requests.SeriesOf(key, name)
+	return s, series, ok
+}
+
 // readRequests leaves out those whose name is not spelled yet, which keep their counts for later.
 func (k *Kernel) readRequests(now time.Time) error {
-	return k.source.Requests(func(key bpf.RequestKey, t *bpf.RequestTotals) {
-		s := k.slots[key.Slot]
-		if s == nil {
-			return
-		}
-		name, ok := k.names.Of(&key, now)
-		if !ok {
-			s.unspelt = true
-			return
-		}
-		if series, ok := requests.SeriesOf(&key, name); ok {
+	if err := k.source.Requests(func(key bpf.RequestKey, t *bpf.RequestTotals) {
+		if s, series, ok := k.seriesOf(&key, now); ok {
 			s.addRequests(series, t)
+		}
+	}); err != nil {
+		return err
+	}
+	return k.source.RequestSizes(func(key bpf.RequestKey, sizes *bpf.RequestSizes) {
+		if s, series, ok := k.seriesOf(&key, now); ok {
+			s.addSizes(series, sizes)
 		}
 	})
 }
@@ -346,6 +361,7 @@ func (t *totals) clear() {
 	for _, r := range t.requests {
 		*r = bpf.RequestTotals{} // they are large, and come again
 	}
+	clear(t.sizes)
 }
 
 func (t *totals) add(o *totals) {
@@ -372,6 +388,23 @@ func (t *totals) add(o *totals) {
 		if r.Count() > 0 { // else it is kept for its memory only
 			t.addRequests(series, r)
 		}
+	}
+	for series, sizes := range o.sizes {
+		t.addSizes(series, sizes)
+	}
+}
+
+func (t *totals) addSizes(s requests.Series, sizes *bpf.RequestSizes) {
+	if t.sizes == nil {
+		t.sizes = map[requests.Series]*bpf.RequestSizes{}
+	}
+	sum := t.sizes[s]
+	if sum == nil {
+		sum = &bpf.RequestSizes{}
+		t.sizes[s] = sum
+	}
+	for i := range sum {
+		sum[i].Add(&sizes[i])
 	}
 }
 
@@ -451,5 +484,5 @@ func empty(h *bpf.Histogram) bool { return *h == bpf.Histogram{} }
 
 // buckets is a histogram of the kernel as a Family takes it.
 func buckets(h *bpf.Histogram) *Buckets {
-	return &Buckets{Counts: h.Buckets, Sum: float64(h.SumNs) / 1e9}
+	return &Buckets{Counts: h.Buckets, Sum: float64(h.Sum) / 1e9}
 }

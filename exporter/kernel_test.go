@@ -32,6 +32,7 @@ type fakeSlot struct {
 	overflows map[int]uint64
 	exit      exit
 	requests  map[bpf.RequestKey]bpf.RequestTotals
+	sizes     map[bpf.RequestKey]bpf.RequestSizes
 }
 
 func (k *fakeKernel) Counters(yield func(bpf.Slot, *bpf.Counters)) error {
@@ -111,6 +112,16 @@ func (k *fakeKernel) Requests(yield func(bpf.RequestKey, *bpf.RequestTotals)) er
 		for key, t := range s.requests {
 			key.Slot = s.Number
 			yield(key, &t)
+		}
+	}
+	return nil
+}
+
+func (k *fakeKernel) RequestSizes(yield func(bpf.RequestKey, *bpf.RequestSizes)) error {
+	for _, s := range k.slots {
+		for key, sizes := range s.sizes {
+			key.Slot = s.Number
+			yield(key, &sizes)
 		}
 	}
 	return nil

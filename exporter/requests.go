@@ -41,7 +41,8 @@ type Requests struct {
 	samples *requests.Samples
 	bounds  []float64
 
-	durations       []*Family // as requests.Metrics
+	durations       []*Family     // as requests.Metrics
+	sizes           [2][2]*Family // as requests.SizeMetrics
 	unmatched, lost *Family
 
 	mu        sync.Mutex // guards what follows
@@ -63,6 +64,11 @@ func NewRequests(o RequestsOptions) *Requests {
 	for _, m := range requests.Metrics {
 		r.durations = append(r.durations, NewRequestHistogram(m.Name, m.Help, r.bounds, m.Labels...).PerWorkload().Keeping(requests.ErrorLabel))
 	}
+	for side, of := range requests.SizeMetrics {
+		for i, m := range of {
+			r.sizes[side][i] = NewSizeHistogram(m.Name, m.Help, m.Labels...).PerWorkload().Keeping(requests.ErrorLabel)
+		}
+	}
 	r.show(o.Config)
 	return r
 }
@@ -82,7 +88,7 @@ func (r *Requests) Entry() Entry {
 }
 
 func (r *Requests) families() []*Family {
-	return append(slices.Clone(r.durations), r.unmatched, r.lost)
+	return slices.Concat(r.durations, r.sizes[0][:], r.sizes[1][:], []*Family{r.unmatched, r.lost})
 }
 
 // Configure changes how requests are told apart and which are kept. The bounds stay as they were at the start: what was
@@ -134,6 +140,11 @@ func (r *Requests) Update(_ context.Context, ch chan<- prometheus.Metric) error 
 func (r *Requests) showWorkload(w *workloadTotals) {
 	for series, t := range w.requests {
 		r.durations[series.Metric].AddRequests(w.Workload, t, series.Labels()...)
+	}
+	for series, sizes := range w.sizes {
+		for i := range sizes {
+			r.sizes[series.Metric][i].AddSizes(w.Workload, &sizes[i], series.Labels()...)
+		}
 	}
 }
 

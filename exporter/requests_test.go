@@ -87,8 +87,8 @@ func watchRequests(c requests.Config, counted map[bpf.RequestKey]bpf.RequestTota
 	return r, kernel, source
 }
 
-// requestsOf are the values of all series of a pass, counts of histograms, by name and labels; empty labels are left out.
-func requestsOf(t *testing.T, r *Requests) map[string]float64 {
+// passOf are all series of a pass.
+func passOf(t *testing.T, r *Requests) (all []*series) {
 	t.Helper()
 	r.o.Kernel.taken = time.Time{}
 	ch := make(chan prometheus.Metric, 10_000)
@@ -96,9 +96,17 @@ func requestsOf(t *testing.T, r *Requests) map[string]float64 {
 		t.Fatal(err)
 	}
 	close(ch)
-	got := map[string]float64{}
 	for m := range ch {
-		s := m.(*series)
+		all = append(all, m.(*series))
+	}
+	return all
+}
+
+// requestsOf are the values of all series of a pass, counts of histograms, by name and labels; empty labels are left out.
+func requestsOf(t *testing.T, r *Requests) map[string]float64 {
+	t.Helper()
+	got := map[string]float64{}
+	for _, s := range passOf(t, r) {
 		got[s.family.name+filledLabels(&s.metric)] = valueOf(&s.metric)
 	}
 	return got
@@ -157,6 +165,45 @@ func TestRequestsAreShownByWorkloadAndName(t *testing.T) {
 	kernel.slots = slices.Delete(kernel.slots, 1, 2)
 	if diff := cmp.Diff(want, durationsOf(t, r)); diff != "" {
 		t.Errorf("after the first one has ended (-want +got):\n%s", diff)
+	}
+}
+
+// TestSizesOfBodiesAreShown: they add up over control groups, have bounds in bytes, and wait for the spelling of their route.
+func TestSizesOfBodiesAreShown(t *testing.T) {
+	r, kernel, _ := watchRequests(requests.Config{}, nil)
+	var small, large bpf.RequestSizes
+	small[0].Buckets[0], small[1].Buckets[6], small[1].Sum = 3, 3, 150 // three requests without a body, answers of 50 bytes
+	large[0].Buckets[12], large[0].Sum = 1, 4000
+	large[1].Buckets[20], large[1].Sum = 1, 1<<20
+	kernel.slots[1].sizes = map[bpf.RequestKey]bpf.RequestSizes{served(70, 200): small, served(71, 200): large}
+	kernel.slots = append(kernel.slots, slotOf(2, 11, 0))
+	kernel.slots[2].sizes = map[bpf.RequestKey]bpf.RequestSizes{served(80, 200): large}
+	r.take(told(70, "http", "/cart"))
+	second := told(80, "http", "/cart")
+	second.Slot = 2
+	r.take(second)
+	for name, want := range map[string]struct {
+		count, under64, under4k uint64
+		sum                     float64
+	}{
+		"http_server_request_body_size_bytes":  {4, 3, 4, 4000},
+		"http_server_response_body_size_bytes": {4, 3, 3, 150 + 1<<20},
+	} {
+		found := slices.DeleteFunc(passOf(t, r), func(s *series) bool { return s.family.name != name })
+		if len(found) != 1 { // 71 is not spelled
+			t.Fatalf("%s: %d series, want 1", name, len(found))
+		}
+		h := found[0].metric.Histogram
+		if h.GetSampleCount() != want.count || h.GetSampleSum() != want.sum || h.GetSchema() != 0 {
+			t.Errorf("%s: %d of %v bytes by schema %d, want %d of %v", name, h.GetSampleCount(), h.GetSampleSum(), h.GetSchema(), want.count, want.sum)
+		}
+		under := map[float64]uint64{}
+		for _, b := range h.Bucket {
+			under[b.GetUpperBound()] = b.GetCumulativeCount()
+		}
+		if under[64] != want.under64 || under[4096] != want.under4k || under[1<<24] != want.count {
+			t.Errorf("%s: buckets %v", name, under)
+		}
 	}
 }
 

@@ -139,9 +139,9 @@ func (s *Saturation) sample() (saturationSample, error) {
 
 // addKernel adds what the kernel side has seen to a workload, if it is known, and to the node.
 func addKernel(state, node *saturationState, w *workloadTotals) {
-	waited, block, queue := float64(w.counters.RunQueue.SumNs)/1e9, 0.0, 0.0
+	waited, block, queue := float64(w.counters.RunQueue.Sum)/1e9, 0.0, 0.0
 	for _, c := range w.block {
-		block += float64(c.Duration.SumNs) / 1e9
+		block += float64(c.Duration.Sum) / 1e9
 	}
 	for _, q := range w.queues {
 		if q.limit > 0 {

@@ -71,8 +71,8 @@ func TestSaturationRatios(t *testing.T) {
 	// 20 s later it has used 10 s of CPU and waited 30: three quarters of what it wanted.
 	now = now.Add(20 * time.Second)
 	d.CPU, d.Periods, d.Throttled = 110, 110, 90
-	source.slots[0].counters.RunQueue.SumNs = 30e9
-	source.slots[0].block = map[bpf.BlockKey]bpf.BlockIO{{}: {Duration: bpf.Histogram{SumNs: 5e9}}}
+	source.slots[0].counters.RunQueue.Sum = 30e9
+	source.slots[0].block = map[bpf.BlockKey]bpf.BlockIO{{}: {Duration: bpf.Histogram{Sum: 5e9}}}
 	got = pass()
 	expect("later", got, "/web/cpu", 0.75)
 	expect("later", got, "/web/io", 0.25) // 5 s of 20

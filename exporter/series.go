@@ -87,6 +87,13 @@ func NewHistogram(name, help string, labels ...string) *Family {
 	return f
 }
 
+// NewSizeHistogram declares a histogram in bytes that is filled by AddSizes.
+func NewSizeHistogram(name, help string, labels ...string) *Family {
+	f := newFamily(name, help, dto.MetricType_HISTOGRAM, labels)
+	f.layout = sizes
+	return f
+}
+
 // NewRequestHistogram declares a histogram in seconds that is filled by AddRequests, with the bounds that the kernel
 // counts by.
 func NewRequestHistogram(name, help string, bounds []float64, labels ...string) *Family {
@@ -308,6 +315,11 @@ func (f *Family) mustHoldNumbers() {
 // AddHistogram adds all that h has counted so far to what this pass has already set for these labels.
 func (f *Family) AddHistogram(w event.Workload, h *Buckets, labels ...string) {
 	f.addCounts(w, nil, h.Counts[:], h.Sum, labels)
+}
+
+// AddSizes is AddHistogram for sizes.
+func (f *Family) AddSizes(w event.Workload, h *bpf.Histogram, labels ...string) {
+	f.addCounts(w, nil, h.Buckets[:], float64(h.Sum), labels)
 }
 
 // AddRequests is AddHistogram for what the kernel has counted of requests.

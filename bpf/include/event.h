@@ -198,11 +198,11 @@ struct path_name {
 
 /* ---- counters, read from maps ---- */
 
-#define LOG2_BUCKETS 40   /* powers of two in units of 2^-30 s: up to 512 s */
+#define LOG2_BUCKETS 40   /* powers of two: of durations in units of 2^-30 s, up to 512 s; of sizes in bytes */
 
 struct log2_hist {
 	u64 buckets[LOG2_BUCKETS];
-	u64 sum_ns;
+	u64 sum; /* ns, or bytes */
 };
 
 enum exit_reason { EXIT_COMPLETED, EXIT_ERROR, EXIT_SIGNAL, EXIT_CORE_DUMP, EXIT_REASONS };
@@ -389,6 +389,11 @@ struct l7_totals {
 	u64 native[L7_NATIVE_BUCKETS];   /* [i]: up to 2^(L7_NATIVE_LOW + i/8) s */
 };
 
+/* Sizes of bodies: of requests and of responses. */
+struct l7_sizes {
+	struct log2_hist of[2];
+};
+
 /* What may be changed while programs run. */
 struct l7_options {
 	u64 slow_ns;             /* requests that take longer are samples */
@@ -397,7 +402,7 @@ struct l7_options {
 	u32 samples;             /* at most so many a second and CPU; 0 for none */
 	u32 every;               /* one request in so many is a sample though it is neither slow nor failed; 0 for none */
 	u32 dns_names;           /* whether DNS answers are told, for names of addresses */
-	u32 reserved;
+	u32 sizes;               /* whether sizes of bodies are counted */
 };
 
 enum l7_sample_kind {

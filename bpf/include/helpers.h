@@ -148,10 +148,9 @@ static __always_inline u64 wake_flags(void)
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Power of two that holds ns, in units of 2^-30 s: bucket i holds what is over 2^(i-1) and at most 2^i. */
-static __always_inline void observe(struct log2_hist *h, u64 ns)
+/* Counts units in the power of two that holds them: bucket i holds what is over 2^(i-1) and at most 2^i. */
+static __always_inline void observe_units(struct log2_hist *h, u64 units, u64 sum)
 {
-	u64 units = (ns * 1125900) >> 20; /* 2^30 / 10^9 to seven digits; exact enough for 2^43 ns, 2.4 hours */
 	u32 i = 0;
 	u64 v = units ? units - 1 : 0; /* bounds are inclusive above */
 	if (v >> 32) {
@@ -182,7 +181,15 @@ static __always_inline void observe(struct log2_hist *h, u64 ns)
 	if (i >= LOG2_BUCKETS)
 		i = LOG2_BUCKETS - 1;
 	increment(h->buckets[i]);
-	__sync_fetch_and_add(&h->sum_ns, ns);
+	__sync_fetch_and_add(&h->sum, sum);
+}
+
+/* Counts a duration, in units of 2^-30 s. */
+static __always_inline void observe(struct log2_hist *h, u64 ns)
+{
+	u64 units = (ns * 1125900) >> 20; /* 2^30 / 10^9 to seven digits; exact enough for 2^43 ns, 2.4 hours */
+
+	observe_units(h, units, ns);
 }
 
 #endif

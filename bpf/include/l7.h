@@ -29,6 +29,7 @@ enum l7_kind {
 /* One direction of a connection. What has no comment belongs to the parser, and is 0 at first. */
 struct l7_half {
 	u64 skip;     /* bytes still to come that are judged already */
+	u64 body;     /* bytes of the response's body so far */
 	u32 a, b;
 	u16 status;   /* of the response that ends when skip is 0 */
 	u8 end;       /* enum l7_end of it */
@@ -43,6 +44,7 @@ struct l7_half {
 /* Requests that wait for their responses: count of them, which came at once and are called the same. */
 struct l7_pending {
 	u64 ns;
+	u64 sizes[2]; /* bytes of bodies: of all of the requests, and of the response when it is over */
 	u32 name;
 	u16 count;
 	u8 method, protocol;
@@ -87,6 +89,7 @@ struct l7_look {
  * though no bytes tell so, and the same look comes again. */
 struct l7_verdict {
 	u64 take;     /* bytes that are judged by this, and may be more than are left; L7_FOREVER */
+	u64 body;     /* how many of them are body, of HTTP/1; of L7_FOREVER those that are left */
 	u32 id;       /* of the stream or message, where responses come in any order; 0 for first in, first out */
 	u32 name;     /* hash of the name (l7_hash), L7_NONE */
 	u16 status, name_at, name_length, trace_at; /* places in the look; trace_at: 32 hexadecimal digits, 0 for none */

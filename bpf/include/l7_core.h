@@ -66,6 +66,7 @@ static __always_inline void l7_push(struct l7_run *r, struct l7_conn *c, u32 nam
 	}
 	struct l7_pending *p = &c->queue[c->tail & (L7_DEPTH - 1)];
 	p->ns = r->now;
+	p->sizes[0] = 0;
 	p->name = name;
 	p->count = 1;
 	p->method = method;
@@ -86,10 +87,13 @@ static __always_inline bool l7_pop(struct l7_conn *c, struct l7_pending *p)
 		return false;
 	}
 	*p = *oldest;
-	if (oldest->count > 1)
+	if (oldest->count > 1) {
+		p->sizes[0] /= oldest->count; /* of what came at once, each has the same part */
+		oldest->sizes[0] -= p->sizes[0];
 		oldest->count--;
-	else
+	} else {
 		c->head++;
+	}
 	return true;
 }
 
@@ -222,6 +226,7 @@ static __always_inline void l7_lose(struct l7_conn *c, struct l7_half *h)
 	h->lost = 1;
 	h->ending = 0;
 	h->skip = 0;
+	h->body = 0;
 	h->carried = 0;
 	if (h == &c->half[1])
 		c->shifted = 1;
@@ -236,7 +241,9 @@ static __always_inline bool l7_skip(struct l7_run *r, struct l7_half *h)
 {
 	u64 n = h->skip < r->left ? h->skip : r->left;
 
-	if (h->skip != L7_FOREVER)
+	if (h->skip == L7_FOREVER)
+		h->body += n;
+	else
 		h->skip -= n;
 	if (n == r->left)
 		return false;
@@ -303,6 +310,10 @@ static __always_inline u8 l7_obey(struct l7_run *r, struct l7_conn *c, struct l7
 		h->end = v->end;
 		h->ending = 1;
 	}
+	if (r->response)
+		h->body += v->body;
+	else if (v->body)
+		c->queue[(c->tail - 1) & (L7_DEPTH - 1)].sizes[0] += v->body;
 	return L7_NOTHING;
 }
 
@@ -317,8 +328,11 @@ static __always_inline void l7_end(struct l7_run *r, struct l7_conn *c, struct l
 		h->ending = 0;
 		status = h->status;
 		end = h->end;
+		u64 body = h->body;
+		h->body = 0;
 		if (!l7_pop(c, &p))
 			return;
+		p.sizes[1] = body;
 	} else if (what == L7_STREAM && !l7_stream_take(r, c, v, &p, &status)) {
 		return;
 	}

@@ -660,7 +660,7 @@ static __always_inline void http_after_request(struct l7_conn *c, struct l7_half
 	else if (known & (HTTP_CODED | HTTP_BAD))
 		h->phase = HTTP_SPOILED;
 	else if (known & HTTP_LENGTH)
-		v->take = at + *http_length(c, l);
+		v->take = at + (v->body = *http_length(c, l));
 }
 
 /* What follows a response's head. */
@@ -680,9 +680,11 @@ static __always_inline void http_after_response(struct l7_conn *c, struct l7_hal
 	} else if (known & HTTP_CHUNKED) {
 		h->phase = HTTP_CHUNK;
 	} else if ((known & (HTTP_LENGTH | HTTP_BAD | HTTP_CODED)) == HTTP_LENGTH) {
-		http_over(c, h, l, v, at + *http_length(c, l));
+		v->body = *http_length(c, l);
+		http_over(c, h, l, v, at + v->body);
 	} else {
 		/* Until it closes; nobody knows whether an answer to what was not seen has a body. */
+		v->body = l->left - at;
 		http_over(c, h, l, v, l->waiting ? L7_FOREVER : l->left);
 	}
 }
@@ -749,6 +751,7 @@ static __always_inline void http_chunks(struct l7_conn *c, struct l7_half *h, st
 			http_last_chunk(c, h, l, v, behind);
 			return;
 		}
+		v->body += size;
 		if (behind + size + 2 >= l->have) {
 			v->take = behind + size + 2;
 			return;
@@ -804,6 +807,7 @@ static __always_inline u32 http_line(struct l7_conn *c, struct l7_half *h, struc
 	v->take = end;
 	if (phase == HTTP_EXTENSION && h->a) {
 		h->phase = HTTP_CHUNK;
+		v->body = h->a;
 		v->take = (u64)end + h->a + 2;
 	} else if (phase == HTTP_TRAILER && end <= 2 && (end == 1 || l7_byte(l, 0) == '\r')) {
 		http_over(c, h, l, v, end);

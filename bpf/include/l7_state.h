@@ -66,6 +66,22 @@ struct {
 	__type(value, struct l7_totals);
 } l7_nothing SEC(".maps");
 
+/* Sizes of bodies, where they are asked for, and what a new key begins with. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct l7_key);
+	__type(value, struct l7_sizes);
+} l7_body_sizes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct l7_sizes);
+} l7_no_sizes SEC(".maps");
+
 /* Header fields of connections of HTTP/2, and what a new one begins with. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -349,6 +365,20 @@ static __always_inline void l7_add(struct l7_key *key, u64 ns)
 		increment(t->native[bucket]);
 }
 
+/* Adds the sizes of the bodies of a request that was answered. */
+static __always_inline void l7_weigh(struct l7_key *key, struct l7_pending *p)
+{
+	u32 zero = 0;
+	struct l7_sizes *s = find_or_add(&l7_body_sizes, key, bpf_map_lookup_elem(&l7_no_sizes, &zero));
+
+	if (!s) {
+		l7_unmatched(key->protocol, L7_NO_ROOM);
+		return;
+	}
+	observe_units(&s->of[0], p->sizes[0], p->sizes[0]);
+	observe_units(&s->of[1], p->sizes[1], p->sizes[1]);
+}
+
 /* status and end come as scalars, so that few states meet here. */
 static __always_inline void l7_finish(struct l7_run *r, struct l7_conn *c, struct l7_pending *p, u16 status, u8 end)
 {
@@ -378,6 +408,8 @@ static __always_inline void l7_finish(struct l7_run *r, struct l7_conn *c, struc
 	}
 	if (kind && l7_may_sample(r))
 		l7_tell(r, c, key, p->name, ns, kind);
+	if (l7_settings.sizes && p->protocol == L7_HTTP && status)
+		l7_weigh(key, p);
 	l7_add(key, ns);
 }
 

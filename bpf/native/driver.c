@@ -14,7 +14,7 @@ static const char *reasons[L7_REASONS] = {"no_request", "lost_framing", "queue_m
 static struct l7_run run;
 static struct l7_conn conn;
 static struct l7_hpack hpack;
-static bool tableless;
+static bool tableless, weighing;
 static u64 now;
 static bool quiet;
 
@@ -105,6 +105,8 @@ static __always_inline void l7_finish(struct l7_run *r, struct l7_conn *c, struc
 		return;
 	printf("%s method=%u status=%u %s %llu ns ", protocols[p->protocol], p->method, status, ends[end], now - p->ns);
 	say_name(p->name);
+	if (weighing)
+		printf(" %llu and %llu bytes", p->sizes[0], p->sizes[1]);
 	printf("\n");
 }
 
@@ -217,8 +219,10 @@ static void close_connection(void)
 	struct l7_pending p;
 
 	run.now = now;
-	if (l7_lasts(h) && l7_pop(&conn, &p))
+	if (l7_lasts(h) && l7_pop(&conn, &p)) {
+		p.sizes[1] = h->body;
 		l7_finish(&run, &conn, &p, h->status, h->end);
+	}
 	while (l7_waits(&conn) && l7_pop(&conn, &p))
 		l7_finish(&run, &conn, &p, 0, L7_CLOSED);
 	for (int i = 0; i < STREAMS; i++)
@@ -233,7 +237,7 @@ static void open_connection(u8 protocol, u8 role)
 	memset(&conn, 0, sizeof(conn));
 	memset(streams, 0, sizeof(streams));
 	memset(&hpack, 0, sizeof(hpack));
-	tableless = false;
+	tableless = weighing = false;
 	conn.protocol = protocol;
 	conn.role = role;
 	conn.direction = 2;
@@ -319,6 +323,8 @@ int main(void)
 			feed(line[0] == '<', parts, count, total);
 			for (int i = 0; i < count; i++)
 				free((void *)(unsigned long)parts[i][0]);
+		} else if (!strncmp(line, "weigh", 5)) { /* say how large bodies are */
+			weighing = true;
 		} else if (!strncmp(line, "tableless", 9)) { /* no memory for header fields */
 			tableless = true;
 		} else if (!strncmp(line, "close", 5)) {

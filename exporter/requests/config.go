@@ -18,6 +18,7 @@ type Config struct {
 	Operations   int              `yaml:"operations"`    // operations of databases and brokers, likewise for each protocol
 	RPCMethods   int              `yaml:"rpc_methods"`   // methods of gRPC, likewise
 	ClientRoutes bool             `yaml:"client_routes"` // show the routes of what a workload asks others for
+	BodySizes    bool             `yaml:"body_sizes"`    // show how large requests and responses of HTTP/1 are
 	Bounds       []float64        `yaml:"bounds"`        // of classic histograms, in seconds; read at the start only
 	Slow         time.Duration    `yaml:"slow"`          // requests that take longer are kept as samples
 	Samples      bool             `yaml:"samples"`       // keep slow and failed requests, to look at and as exemplars
@@ -104,6 +105,7 @@ func (c Config) Kernel() bpf.RequestOptions {
 		Slow:     c.Slow,
 		Names:    map[string]int{"http": c.Routes, "http2": c.Routes, "grpc": c.RPCMethods},
 		DNSNames: c.DNSNames,
+		Sizes:    c.BodySizes,
 	}
 	for _, protocol := range slices.Concat(databases, brokers) {
 		o.Names[protocol] = c.Operations

@@ -59,6 +59,14 @@ var Metrics = [...]Metric{
 		[]string{"role", "error_type"}},
 }
 
+// SizeMetrics are those of bodies: by side as Metrics of HTTP, whose labels they have, and then of requests and of responses.
+var SizeMetrics = [2][2]Metric{
+	{{"http_client_request_body_size_bytes", "Size of the body of the workload's request, HTTP/1; only with requests.body_sizes.", httpLabels},
+		{"http_client_response_body_size_bytes", "Size of the body that the workload was answered, HTTP/1; only with requests.body_sizes.", httpLabels}},
+	{{"http_server_request_body_size_bytes", "Size of the body of a request to the workload, HTTP/1; only with requests.body_sizes.", httpLabels},
+		{"http_server_response_body_size_bytes", "Size of the body that the workload has answered, HTTP/1; only with requests.body_sizes.", httpLabels}},
+}
+
 // ErrorLabel is the label that tells success from failure, the last one of every metric.
 const ErrorLabel = "error_type"
 
