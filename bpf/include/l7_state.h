@@ -28,6 +28,7 @@ struct l7_scratch {
 	struct l7_conn fresh; /* one that is met, or what a parser works on */
 	u64 own[6];           /* as the parser has found it */
 	struct l7_key key;
+	u64 sizes[2]; /* of the request that key is of */
 	struct l7_edge edge;
 	struct l7_stream stream;
 	u64 busy, owner; /* of libraries, see tls.bpf.c */
@@ -365,18 +366,22 @@ static __always_inline void l7_add(struct l7_key *key, u64 ns)
 		increment(t->native[bucket]);
 }
 
-/* Adds the sizes of the bodies of a request that was answered. */
-static __always_inline void l7_weigh(struct l7_key *key, struct l7_pending *p)
+/* Adds the sizes of the bodies of a request that was answered: a function that is verified by itself, as l7_look_*. */
+__noinline int l7_weigh(u32 looker)
 {
+	struct l7_scratch *s = l7_scratch_of(looker);
+	if (!s)
+		return 0;
 	u32 zero = 0;
-	struct l7_sizes *s = find_or_add(&l7_body_sizes, key, bpf_map_lookup_elem(&l7_no_sizes, &zero));
-
-	if (!s) {
-		l7_unmatched(key->protocol, L7_NO_ROOM);
-		return;
+	struct l7_key *key = &s->key;
+	struct l7_sizes *sizes = find_or_add(&l7_body_sizes, key, bpf_map_lookup_elem(&l7_no_sizes, &zero));
+	if (!sizes) {
+		l7_unmatched(L7_HTTP, L7_NO_ROOM);
+		return 0;
 	}
-	observe_units(&s->of[0], p->sizes[0], p->sizes[0]);
-	observe_units(&s->of[1], p->sizes[1], p->sizes[1]);
+	for (u32 i = 0; i < 2; i++)
+		observe_units(&sizes->of[i], s->sizes[i], s->sizes[i]);
+	return 0;
 }
 
 /* status and end come as scalars, so that few states meet here. */
@@ -408,8 +413,10 @@ static __always_inline void l7_finish(struct l7_run *r, struct l7_conn *c, struc
 	}
 	if (kind && l7_may_sample(r))
 		l7_tell(r, c, key, p->name, ns, kind);
-	if (l7_settings.sizes && p->protocol == L7_HTTP && status)
-		l7_weigh(key, p);
+	if (l7_settings.sizes && p->protocol == L7_HTTP && status) {
+		__builtin_memcpy(s->sizes, p->sizes, sizeof(s->sizes));
+		l7_weigh(r->looker);
+	}
 	l7_add(key, ns);
 }
 
