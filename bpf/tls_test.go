@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -335,21 +336,7 @@ func (w *watched) check(t testing.TB, since baseline, g group, want map[string]i
 	t.Helper()
 	now := w.baseline(t)
 	missed := now.missed - since.missed
-	got := w.counted(t, g)
-	for key, totals := range got {
-		if want[key] == 0 {
-			t.Errorf("counted %s %d times, want none", key, totals.Count())
-		}
-	}
-	for key, n := range want {
-		count := uint64(0)
-		if totals := got[key]; totals != nil {
-			count = totals.Count()
-		}
-		if count > uint64(n) || count+missed < uint64(n) {
-			t.Errorf("%s = %d, want %d; %d system calls were missed", key, count, n, missed)
-		}
-	}
+	agree(t, w.counted(t, g), want, missed)
 	for key, n := range now.unmatched {
 		if n-since.unmatched[key] > missed {
 			t.Errorf("unmatched: %s %d times, want none; %d system calls were missed", key, n-since.unmatched[key], missed)
@@ -752,7 +739,7 @@ func (w *watched) awaitCounted(t testing.TB, g group, key string, n int) {
 			return
 		}
 	}
-	t.Fatalf("%s is not counted %d times: %v", key, n, keys(got))
+	t.Fatalf("%s is not counted %d times: %v", key, n, slices.Sorted(maps.Keys(got)))
 }
 
 // ---- the kernel's own TLS ----
