@@ -103,6 +103,7 @@ func (w *Workloads) Run(ctx context.Context) error {
 func (w *Workloads) Reload(c requests.Config, want bpf.Want) {
 	w.requests.Configure(c)
 	w.Edges.Configure(c.EdgesConfig)
+	w.tls.Configure(c.TLS)
 	w.agent.Replan(want)
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/yagura-io/yagura/rules/event"
 )
 
-// TLSConfig says whose plaintext may be seen at the libraries that encrypt it. A probe is a trap, which costs ten times what
+// TLSConfig says whose plaintext may be seen at the libraries that encrypt it; it is read at the start only. A probe is a trap, which costs ten times what
 // other hooks do and more, for every process that runs the same file.
 type TLSConfig struct {
 	Workloads []string      `yaml:"workloads"` // patterns of NAMESPACE/POD/CONTAINER, of a container's name, or of a unit's
@@ -114,6 +114,13 @@ func NewTLS(o TLSOptions) *TLS {
 		o.Since = sinceBoot
 	}
 	return &TLS{o: o, find: Libraries, traced: map[ProcessID]looked{}}
+}
+
+// Configure says so if the configuration is another one: capabilities that it may need were given up at the start.
+func (t *TLS) Configure(c TLSConfig) {
+	if !slices.Equal(c.Workloads, t.o.Config.Workloads) || c.Delay != t.o.Config.Delay {
+		t.o.Log.Warn("requests.tls is changed by the next start", "until then", t.o.Config.Workloads)
+	}
 }
 
 func sinceBoot() uint64 {

@@ -258,3 +258,22 @@ func TestTLSOffDoesNothing(t *testing.T) {
 		t.Error("somebody is looked into by default")
 	}
 }
+
+// TestTLSIsChangedByTheNextStart: a reload that changes it says that it has not, and one that does not says nothing.
+func TestTLSIsChangedByTheNextStart(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	c := TLSConfig{Workloads: []string{"web"}, Delay: time.Second}
+	s := NewTLS(TLSOptions{Config: c, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s.Configure(c)
+	if log.Len() > 0 {
+		t.Errorf("without a change: %s", log.String())
+	}
+	for _, other := range []TLSConfig{{Workloads: c.Workloads}, {Workloads: []string{"shop"}, Delay: c.Delay}, {}} {
+		log.Reset()
+		s.Configure(other)
+		if !strings.Contains(log.String(), "requests.tls") {
+			t.Errorf("changed to %v: %q", other, log.String())
+		}
+	}
+}
