@@ -121,6 +121,10 @@ http { access_log off; server { listen %[2]s; root %[1]s/www;
 			setup := &realSite{dir: s.dir, client: "real-setup.service"}
 			setup.ask(t, "setpriv", "--reuid", owner.Uid, "--regid", owner.Gid, "--clear-groups", bin+"/initdb", "-D", s.dir+"/data", "-A", "trust", "-N")
 			s.serveAs(t, owner, bin+"/postgres", "-D", s.dir+"/data", "-p", s.port, "-k", s.dir, "-c", "fsync=off")
+			eventually(t, "PostgreSQL takes connections, for which it listens earlier", func() bool {
+				_, err := setup.tryAsk(t, bin+"/pg_isready", "-h", "127.0.0.1", "-p", s.port)
+				return err == nil
+			})
 			setup.ask(t, bin+"/pgbench", "-h", "127.0.0.1", "-p", s.port, "-U", "postgres", "-i", "-q", "-s", "1", "postgres")
 		},
 		load: func(t *testing.T, s *realSite) {

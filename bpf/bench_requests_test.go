@@ -138,6 +138,9 @@ func postgresLoad(b *testing.B) load {
 	}
 	run("initdb", "-D", dir+"/data", "-A", "trust", "-N")
 	startServer(b, "127.0.0.1:"+port, as, filepath.Join(found[0], "postgres"), "-D", dir+"/data", "-p", port, "-k", dir, "-c", "fsync=off")
+	for exec.Command(filepath.Join(found[0], "pg_isready"), "-h", "127.0.0.1", "-p", port).Run() != nil {
+		time.Sleep(50 * time.Millisecond) // it listens earlier
+	}
 	run("pgbench", "-h", "127.0.0.1", "-p", port, "-i", "-q", "-s", "1", "postgres")
 	tps := regexp.MustCompile(`tps = ([0-9.]+)`)
 	return load{"pgbench_select", func() (float64, float64) {
