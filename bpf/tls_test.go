@@ -403,9 +403,9 @@ func TestTruthTLSOfGo(t *testing.T) {
 	}
 }
 
-// TestTruthTLSOfCrowds: many connections at once, of which some share a processor while they are looked at; many one after
+// TestTLSOfCrowds, which is too much for guests: many connections at once, of which some share a processor while they are looked at; many one after
 // the other, whose addresses are used again; and the older version of the protocol.
-func TestTruthTLSOfCrowds(t *testing.T) {
+func TestTLSOfCrowds(t *testing.T) {
 	cases := []struct {
 		name, protocol string
 		crowd          int
