@@ -108,13 +108,16 @@ func (a *Agent) Requests(yield func(RequestKey, *RequestTotals)) error {
 	return each(a, "l7_sums", func(k *yaguraL7Key, t *RequestTotals) { yield(requestKeyOf(k), t) })
 }
 
-// RequestSizes are sizes of bodies: of requests, and of their responses. A request without a body has one of 0 bytes.
-type RequestSizes = [2]Histogram
+// RequestSizes are sizes of bodies: Of requests, and of their responses. A request without a body has one of 0 bytes.
+type RequestSizes = yaguraL7Sizes
+
+// Add adds what another has counted.
+func (s *yaguraL7Sizes) Add(o *RequestSizes) { addWords(s, o) }
 
 // RequestSizes calls yield with the sizes of bodies of every key, where RequestOptions ask for them: of requests of HTTP/1 that
 // were answered. They are valid until yield returns.
 func (a *Agent) RequestSizes(yield func(RequestKey, *RequestSizes)) error {
-	return each(a, "l7_body_sizes", func(k *yaguraL7Key, s *yaguraL7Sizes) { yield(requestKeyOf(k), &s.Of) })
+	return each(a, "l7_body_sizes", func(k *yaguraL7Key, s *RequestSizes) { yield(requestKeyOf(k), s) })
 }
 
 func requestKeyOf(k *yaguraL7Key) RequestKey {

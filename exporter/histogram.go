@@ -51,7 +51,8 @@ func (b *Buckets) observe(d time.Duration) {
 	b.Sum += d.Seconds()
 }
 
-// A layout says what the counts of a histogram stand for. The first native bucket takes what is no more than 2^low seconds or bytes, and is shown as the zero bucket; the last one takes all that is above the others.
+// A layout says what the counts of a histogram stand for. The first native bucket takes what is no more than 2^low seconds or
+// bytes, and is shown as the zero bucket; the last one takes all that is above the others.
 type layout struct {
 	schema, low int
 	native      int

@@ -164,7 +164,7 @@ func (k *Kernel) readSlots(now time.Time) error {
 	}
 	if err := k.source.SyscallDurations(func(slot uint32, call int, h *bpf.Histogram) {
 		if s := k.slots[slot]; s != nil {
-			s.addDuration(call, h)
+			addTo(&s.durations, call, h)
 		}
 	}); err != nil {
 		return fmt.Errorf("read durations of system calls: %w", err)
@@ -194,14 +194,14 @@ func (k *Kernel) seriesOf(key *bpf.RequestKey, now time.Time) (*slotTotals, requ
 func (k *Kernel) readRequests(now time.Time) error {
 	if err := k.source.Requests(func(key bpf.RequestKey, t *bpf.RequestTotals) {
 		if s, series, ok := k.seriesOf(&key, now); ok {
-			s.addRequests(series, t)
+			addTo(&s.requests, series, t)
 		}
 	}); err != nil {
 		return err
 	}
 	return k.source.RequestSizes(func(key bpf.RequestKey, sizes *bpf.RequestSizes) {
 		if s, series, ok := k.seriesOf(&key, now); ok {
-			s.addSizes(series, sizes)
+			addTo(&s.sizes, series, sizes)
 		}
 	})
 }
@@ -210,7 +210,7 @@ func (k *Kernel) readRequests(now time.Time) error {
 func (k *Kernel) readSaturation() error {
 	if err := k.source.BlockIO(func(b bpf.BlockKey, c *bpf.BlockIO) {
 		if s := k.slots[b.Slot]; s != nil {
-			s.addBlock(blockKey{b.Major, b.Minor, b.Operation}, c)
+			addTo(&s.block, blockKey{b.Major, b.Minor, b.Operation}, c)
 		}
 	}); err != nil {
 		return fmt.Errorf("read block I/O: %w", err)
@@ -373,10 +373,10 @@ func (t *totals) add(o *totals) {
 		t.addError(e, n)
 	}
 	for call, h := range o.durations {
-		t.addDuration(call, h)
+		addTo(&t.durations, call, h)
 	}
 	for b, c := range o.block {
-		t.addBlock(b, c)
+		addTo(&t.block, b, c)
 	}
 	for signal, n := range o.signals {
 		t.addSignal(signal, n)
@@ -386,50 +386,28 @@ func (t *totals) add(o *totals) {
 	}
 	for series, r := range o.requests {
 		if r.Count() > 0 { // else it is kept for its memory only
-			t.addRequests(series, r)
+			addTo(&t.requests, series, r)
 		}
 	}
 	for series, sizes := range o.sizes {
-		t.addSizes(series, sizes)
+		addTo(&t.sizes, series, sizes)
 	}
 }
 
-func (t *totals) addSizes(s requests.Series, sizes *bpf.RequestSizes) {
-	if t.sizes == nil {
-		t.sizes = map[requests.Series]*bpf.RequestSizes{}
+// addTo adds to what a map has of a key. The map is made when there is something for it.
+func addTo[K comparable, V any, P interface {
+	*V
+	Add(*V)
+}](all *map[K]*V, key K, more *V) {
+	if *all == nil {
+		*all = map[K]*V{}
 	}
-	sum := t.sizes[s]
+	sum := (*all)[key]
 	if sum == nil {
-		sum = &bpf.RequestSizes{}
-		t.sizes[s] = sum
+		sum = new(V)
+		(*all)[key] = sum
 	}
-	for i := range sum {
-		sum[i].Add(&sizes[i])
-	}
-}
-
-func (t *totals) addRequests(s requests.Series, r *bpf.RequestTotals) {
-	if t.requests == nil {
-		t.requests = map[requests.Series]*bpf.RequestTotals{}
-	}
-	sum := t.requests[s]
-	if sum == nil {
-		sum = &bpf.RequestTotals{}
-		t.requests[s] = sum
-	}
-	sum.Add(r)
-}
-
-func (t *totals) addBlock(b blockKey, c *bpf.BlockIO) {
-	if t.block == nil {
-		t.block = map[blockKey]*bpf.BlockIO{}
-	}
-	sum := t.block[b]
-	if sum == nil {
-		sum = &bpf.BlockIO{}
-		t.block[b] = sum
-	}
-	sum.Add(c)
+	P(sum).Add(more)
 }
 
 func (t *totals) addSignal(signal string, n uint64) {
@@ -461,18 +439,6 @@ func (t *totals) addError(e callError, n uint64) {
 		t.errors = map[callError]uint64{}
 	}
 	t.errors[e] += n
-}
-
-func (t *totals) addDuration(call int, h *bpf.Histogram) {
-	if t.durations == nil {
-		t.durations = map[int]*bpf.Histogram{}
-	}
-	sum := t.durations[call]
-	if sum == nil {
-		sum = &bpf.Histogram{}
-		t.durations[call] = sum
-	}
-	sum.Add(h)
 }
 
 func compareWorkloads(a, b event.Workload) int {

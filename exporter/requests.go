@@ -142,8 +142,8 @@ func (r *Requests) showWorkload(w *workloadTotals) {
 		r.durations[series.Metric].AddRequests(w.Workload, t, series.Labels()...)
 	}
 	for series, sizes := range w.sizes {
-		for i := range sizes {
-			r.sizes[series.Metric][i].AddSizes(w.Workload, &sizes[i], series.Labels()...)
+		for i := range sizes.Of {
+			r.sizes[series.Metric][i].AddSizes(w.Workload, &sizes.Of[i], series.Labels()...)
 		}
 	}
 }

@@ -172,9 +172,9 @@ func TestRequestsAreShownByWorkloadAndName(t *testing.T) {
 func TestSizesOfBodiesAreShown(t *testing.T) {
 	r, kernel, _ := watchRequests(requests.Config{}, nil)
 	var small, large bpf.RequestSizes
-	small[0].Buckets[0], small[1].Buckets[6], small[1].Sum = 3, 3, 150 // three requests without a body, answers of 50 bytes
-	large[0].Buckets[12], large[0].Sum = 1, 4000
-	large[1].Buckets[20], large[1].Sum = 1, 1<<20
+	small.Of[0].Buckets[0], small.Of[1].Buckets[6], small.Of[1].Sum = 3, 3, 150 // three requests without a body, answers of 50 bytes
+	large.Of[0].Buckets[12], large.Of[0].Sum = 1, 4000
+	large.Of[1].Buckets[20], large.Of[1].Sum = 1, 1<<20
 	kernel.slots[1].sizes = map[bpf.RequestKey]bpf.RequestSizes{served(70, 200): small, served(71, 200): large}
 	kernel.slots = append(kernel.slots, slotOf(2, 11, 0))
 	kernel.slots[2].sizes = map[bpf.RequestKey]bpf.RequestSizes{served(80, 200): large}

@@ -13,9 +13,8 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/yagura-io/yagura/bpf"
+	"github.com/yagura-io/yagura/exporter/host"
 	"github.com/yagura-io/yagura/rules/event"
 )
 
@@ -124,11 +123,11 @@ func (t *TLS) Configure(c TLSConfig) {
 }
 
 func sinceBoot() uint64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+	boot, err := host.BootTime()
+	if err != nil {
 		return 0 // nobody has run for long enough
 	}
-	return uint64(ts.Nano())
+	return uint64(time.Now().UnixNano() - boot)
 }
 
 // Run traces until ctx is done. Where nobody is to be looked into it does nothing.
