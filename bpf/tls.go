@@ -497,14 +497,18 @@ func (a *Agent) SweepTLS(alive func(pid uint32) bool) error {
 		return nil
 	}
 	dead := func(pid uint64) bool { return !alive(uint32(pid)) }
-	return errors.Join(
-		sweep(a.maps["tls_sockets"], func(o *tlsObject) bool { return dead(o.Process) }),
-		sweep(a.maps["tls_calls"], func(c *tlsCaller) bool {
+	err := errors.Join(
+		deleteOf(a.maps["tls_sockets"], func(o *tlsObject) bool { return dead(o.Process) }),
+		deleteOf(a.maps["tls_calls"], func(c *tlsCaller) bool {
 			if c.Goroutine == 0 {
 				return dead(c.Thread >> 32)
 			}
 			return dead(c.Thread)
 		}))
+	if err != nil {
+		return fmt.Errorf("forget calls of libraries: %w", err)
+	}
+	return nil
 }
 
 // Keys of tls_sockets and tls_calls.
@@ -512,27 +516,6 @@ type (
 	tlsObject struct{ Process, Object uint64 }
 	tlsCaller struct{ Thread, Goroutine uint64 }
 )
-
-func sweep[K any](m *ebpf.Map, forget func(*K) bool) error {
-	var key K
-	value := make([]byte, m.ValueSize())
-	var gone []K
-	it := m.Iterate()
-	for it.Next(&key, &value) {
-		if forget(&key) {
-			gone = append(gone, key)
-		}
-	}
-	for _, k := range gone {
-		if err := m.Delete(&k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("forget calls of libraries: %w", err)
-		}
-	}
-	if err := it.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
-		return fmt.Errorf("look for calls of libraries: %w", err)
-	}
-	return nil
-}
 
 // TLS returns what the probes of libraries have counted.
 func (a *Agent) TLS() (TLSStats, error) {

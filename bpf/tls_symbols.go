@@ -96,12 +96,21 @@ func openELF(r io.ReaderAt) (*elf.File, error) {
 
 // fileOffset is where in the file the instruction at an address stands.
 func fileOffset(f *elf.File, address uint64) (uint64, error) {
+	p, err := codeAt(f, address)
+	if err != nil {
+		return 0, err
+	}
+	return address - p.Vaddr + p.Off, nil
+}
+
+// codeAt is the executable segment that an address is in.
+func codeAt(f *elf.File, address uint64) (*elf.Prog, error) {
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && address >= p.Vaddr && address-p.Vaddr < p.Filesz {
-			return address - p.Vaddr + p.Off, nil
+			return p, nil
 		}
 	}
-	return 0, fmt.Errorf("address %#x: want one of an executable segment", address)
+	return nil, fmt.Errorf("address %#x: want one of an executable segment", address)
 }
 
 // ---- symbols ----
@@ -518,16 +527,14 @@ func (t *functionTable) checkArguments(text uint64, g *goFunction, entry uint64)
 }
 
 func readCode(f *elf.File, address uint64, code []byte) error {
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && address >= p.Vaddr && address-p.Vaddr < p.Filesz {
-			_, err := p.ReaderAt.ReadAt(code, int64(address-p.Vaddr))
-			if err != nil {
-				return fmt.Errorf("read code: %w", err)
-			}
-			return nil
-		}
+	p, err := codeAt(f, address)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("address %#x: want one of an executable segment", address)
+	if _, err := p.ReaderAt.ReadAt(code, int64(address-p.Vaddr)); err != nil {
+		return fmt.Errorf("read code: %w", err)
+	}
+	return nil
 }
 
 // machines are the instructions that matter.
