@@ -1,0 +1,144 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	"golang.org/x/sys/unix"
+)
+
+// A Command is `image TARGET`: its flags, and where it writes.
+type Command struct {
+	Stdout, Stderr io.Writer
+
+	target, checks, format, failOn string
+	options                        Options
+}
+
+// An ExitError is an outcome that the program tells by its exit status. What there is to say was written already if Err is
+// nil.
+type ExitError struct {
+	Status int
+	Err    error
+}
+
+func (e *ExitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit status %d", e.Status)
+	}
+	return e.Err.Error()
+}
+
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// Add adds the command to another one, or to a program. Whoever does it calls Run, and exits with the status of an
+// *ExitError: 1 if there are findings as severe as --fail-on says, 2 if the image or the checks could not be read.
+func (c *Command) Add(to interface {
+	Command(name, help string) *kingpin.CmdClause
+}) *kingpin.CmdClause {
+	cmd := to.Command("image", "Check a container image, a tarball or a directory before it is shipped; the exit status is 1 if there are findings, and 2 if it cannot be read.")
+	cmd.Arg("target", "A directory with a file system or an OCI layout; or a tar file, plain or compressed by gzip or zstd, with one of these or of docker save.").Required().StringVar(&c.target)
+	cmd.Flag("checks", "A checks file, besides or instead of the checks that are built in.").PlaceHolder("FILE").StringVar(&c.checks)
+	cmd.Flag("format", "text or json.").Default("text").EnumVar(&c.format, "text", "json")
+	cmd.Flag("fail-on", "The least severity that makes the exit status 1: info, low, medium, high, critical or never.").Default("high").
+		EnumVar(&c.failOn, append(Severities[:], never.String())...)
+	cmd.Flag("platform", "Which of an image's platforms, as os/architecture[/variant]; by default its only one, or this machine's.").StringVar(&c.options.Platform)
+	cmd.Flag("reference", "Which image, by its name, where there are several in one place.").StringVar(&c.options.Reference)
+	cmd.Flag("max-bytes", "What may be read of all layers together, decompressed.").Default(fmt.Sprint(Default.MaxBytes)).Int64Var(&c.options.MaxBytes)
+	cmd.Flag("max-files", "How many names all layers together may have.").Default(fmt.Sprint(Default.MaxNames)).IntVar(&c.options.MaxNames)
+	return cmd
+}
+
+// Run checks the target and writes the report. An error is always an *ExitError.
+func (c *Command) Run(ctx context.Context) error {
+	var checks Checks
+	var err error
+	if c.checks != "" {
+		if checks, err = Load(c.checks); err != nil {
+			return &ExitError{Failure, err}
+		}
+	}
+	failOn := never
+	if c.failOn != never.String() {
+		if err := failOn.UnmarshalText([]byte(c.failOn)); err != nil {
+			return &ExitError{Failure, err}
+		}
+	}
+	progress := newProgress(c.Stderr)
+	c.options.Progress = progress.tell
+	report, err := Check(ctx, c.target, checks, c.options)
+	progress.end()
+	if err != nil {
+		return &ExitError{Failure, err}
+	}
+	write := report.WriteText
+	if c.format == "json" {
+		write = report.WriteJSON
+	}
+	if err := write(c.Stdout); err != nil {
+		return &ExitError{Failure, fmt.Errorf("write the report: %w", err)}
+	}
+	if status := report.ExitStatus(failOn); status != Clean {
+		return &ExitError{Status: status}
+	}
+	return nil
+}
+
+// Main is `image` as a program of its own: it returns the exit status for arguments that begin behind the name.
+func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
+	app := kingpin.New("yagura fim", "File integrity.").Terminate(nil).UsageWriter(stdout).ErrorWriter(stderr)
+	c := &Command{Stdout: stdout, Stderr: stderr}
+	var outcome error
+	c.Add(app).Action(func(*kingpin.ParseContext) error {
+		outcome = c.Run(ctx)
+		return nil
+	})
+	if _, err := app.Parse(append([]string{"image"}, arguments...)); err != nil {
+		outcome = &ExitError{Failure, err}
+	}
+	exit, failed := outcome.(*ExitError)
+	if !failed {
+		return Clean
+	}
+	if exit.Err != nil {
+		fmt.Fprintln(stderr, "yagura:", exit.Err)
+	}
+	return exit.Status
+}
+
+// A progress shows on a terminal how much was read, once that has taken a while.
+type progress struct {
+	to    io.Writer // nil if there is no terminal
+	begun time.Time
+	shown bool
+}
+
+const quietFor = 2 * time.Second
+
+func newProgress(to io.Writer) *progress {
+	f, ok := to.(*os.File)
+	if !ok {
+		return &progress{}
+	}
+	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
+		return &progress{}
+	}
+	return &progress{to: to, begun: time.Now()}
+}
+
+func (p *progress) tell(bytes int64) {
+	if p.to != nil && time.Since(p.begun) > quietFor {
+		p.shown = true
+		fmt.Fprintf(p.to, "\r%s read\x1b[K", size(bytes))
+	}
+}
+
+func (p *progress) end() {
+	if p.shown {
+		fmt.Fprint(p.to, "\r\x1b[K")
+	}
+}
