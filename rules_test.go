@@ -65,7 +65,7 @@ rules: {files: [bad.yaml]}
 `,
 	"look": `
 exec yagura rules list rules.yaml
-stdout '^on +Notice +reads +openat +host maturity_stable$'
+stdout '^on +Notice +reads +syscall +openat +host maturity_stable$'
 exec yagura rules list --json rules.yaml
 stdout '"condition": "\(evt.type = openat and evt.is_open_read = true and proc.name in \(cat, tac\)\)"'
 exec yagura rules fields

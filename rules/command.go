@@ -40,7 +40,7 @@ func AddCommands(app *kingpin.Application, config *Config, do func(func(context.
 	check := add("check", "Load rules and say what is wrong; the exit status is 1 if one has an error.", c.check)
 	check.Flag("json", "As the load result in JSON.").BoolVar(&c.asJSON)
 	files(check)
-	list := add("list", "List the rules: priority, event types, tags, and whether they are on.", c.list)
+	list := add("list", "List the rules: priority, source, event types, tags, and whether they are on.", c.list)
 	list.Flag("json", "As JSON.").BoolVar(&c.asJSON)
 	files(list)
 	fields := add("fields", "List the fields that conditions and outputs may use.", func(w io.Writer) error { return WriteFields(w, c.markdown) })
@@ -52,9 +52,9 @@ func AddCommands(app *kingpin.Application, config *Config, do func(func(context.
 	files(add("test", "Run the examples that rules carry; the exit status is 1 if one does not do what it should.", c.test))
 }
 
-func (c *command) load(w io.Writer) (*Set, *expr.Language[Record], Config, error) {
+func (c *command) load(w io.Writer) (*Set, Languages, Config, error) {
 	config := c.configured.Only(c.files)
-	set, language, results, err := config.Load(nil)
+	set, languages, results, err := config.Load(nil)
 	if err != nil {
 		return nil, nil, config, err
 	}
@@ -68,7 +68,7 @@ func (c *command) load(w io.Writer) (*Set, *expr.Language[Record], Config, error
 	if bad > 0 {
 		return nil, nil, config, fmt.Errorf("%d of %d files cannot be loaded", bad, len(results))
 	}
-	return set, language, config, nil
+	return set, languages, config, nil
 }
 
 func (c *command) check(w io.Writer) error {
@@ -133,7 +133,7 @@ func (c *command) list(w io.Writer) error {
 		return writeJSON(w, all)
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ON\tPRIORITY\tRULE\tEVENT TYPES\tTAGS")
+	fmt.Fprintln(t, "ON\tPRIORITY\tRULE\tSOURCE\tEVENT TYPES\tTAGS")
 	for _, r := range all {
 		on, types := "on", strings.Join(r.Types, " ")
 		if !r.Enabled {
@@ -145,7 +145,7 @@ func (c *command) list(w io.Writer) error {
 		if types == "" {
 			types = "all"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", on, r.Priority, r.Name, types, strings.Join(r.Tags, " "))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", on, r.Priority, r.Name, r.Source, types, strings.Join(r.Tags, " "))
 	}
 	return t.Flush()
 }
@@ -167,7 +167,7 @@ func eventTypesOf(r *Rule) []string {
 }
 
 func (c *command) explain(w io.Writer) error {
-	set, language, _, err := c.load(w)
+	set, languages, _, err := c.load(w)
 	if err != nil {
 		return err
 	}
@@ -183,9 +183,12 @@ func (c *command) explain(w io.Writer) error {
 		if r.Name != c.rule {
 			continue
 		}
+		if err := r.isAbout(ev); err != nil {
+			return fmt.Errorf("rule %q: %w", r.Name, err)
+		}
 		record := NewRecord(nil, "")
 		record.Reset(ev)
-		explained, err := language.Explain(r.Condition, record)
+		explained, err := languages[r.Source].Explain(r.Condition, record)
 		if err != nil {
 			return fmt.Errorf("rule %q: %w", r.Name, err)
 		}
@@ -217,13 +220,13 @@ func (c *command) event() ([]byte, error) {
 const maxEvent = 1 << 20
 
 func (c *command) test(w io.Writer) error {
-	set, language, _, err := c.load(w)
+	set, languages, _, err := c.load(w)
 	if err != nil {
 		return err
 	}
 	tested, failed := 0, 0
 	for _, r := range set.Rules {
-		n, failures := r.TestExamples(language)
+		n, failures := r.TestExamples(languages)
 		tested += n
 		failed += len(failures)
 		for _, f := range failures {
@@ -237,9 +240,17 @@ func (c *command) test(w io.Writer) error {
 	return nil
 }
 
+// isAbout refuses events of another source than the rule's.
+func (r *Rule) isAbout(ev *event.Event) error {
+	if own := ev.Type.Source(); own != r.Source {
+		return fmt.Errorf("%s is an event of source %s, and the rule is of source %s", ev.Type, own, r.Source)
+	}
+	return nil
+}
+
 // TestExamples evaluates the rule over each of its examples, and returns how many there are and what went wrong.
-func (r *Rule) TestExamples(l *expr.Language[Record]) (tested int, failures []string) {
-	test, err := l.Compile(r.Condition)
+func (r *Rule) TestExamples(l Languages) (tested int, failures []string) {
+	test, err := l[r.Source].Compile(r.Condition)
 	if err != nil {
 		return 0, []string{fmt.Sprintf("%s:%d: rule %q: %v", r.File, r.Line, r.Name, err)}
 	}
@@ -248,6 +259,9 @@ func (r *Rule) TestExamples(l *expr.Language[Record]) (tested int, failures []st
 		for _, x := range examples {
 			tested++
 			ev, err := event.Decode(x.JSON)
+			if err == nil {
+				err = r.isAbout(ev)
+			}
 			if err != nil {
 				failures = append(failures, fmt.Sprintf("%s:%d: rule %q: the example cannot be read: %v", r.File, x.Line, r.Name, err))
 				continue
@@ -285,7 +299,7 @@ func HitsOf(config Config, files []string, w io.Writer) func() (func(*event.Even
 
 // NewReplay loads rules for a replay, which tells of every hit.
 func NewReplay(config Config, tell func(h *event.Hit)) (*Evaluator, error) {
-	set, language, results, err := config.Load(nil)
+	set, languages, results, err := config.Load(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +308,7 @@ func NewReplay(config Config, tell func(h *event.Hit)) (*Evaluator, error) {
 	}
 	config.Rate = Rate{PerSecond: 1e6, Burst: 1e6}
 	e := NewEngine(EngineOptions{Tell: tell})
-	if err := e.Compile(language, set, config); err != nil {
+	if err := e.Compile(languages, set, config); err != nil {
 		return nil, err
 	}
 	return e.Evaluator(), nil

@@ -13,7 +13,7 @@ import (
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
-// A Collector is told of hits, from the goroutine that evaluates: it must not wait.
+// A Collector is told of hits, from the goroutines that evaluate, of which there are two: it must not wait.
 type Collector interface {
 	Load(rules []*event.Rule)                // what is evaluated from now on
 	Count(rule *event.Rule, ev *event.Event) // each hit
@@ -35,7 +35,9 @@ type DetectorOptions struct {
 // A Detector loads rules as a Config says, evaluates them, and tells of their hits.
 type Detector struct {
 	*Engine
-	*Evaluator // of the one source that there is
+	*Evaluator // of what the kernel tells of
+	changes    *Evaluator
+	changed    uint64 // changes that were evaluated
 	options    DetectorOptions
 	delivery   *Delivery
 	hosts      *Hosts
@@ -50,21 +52,29 @@ func NewDetector(c Config, o DetectorOptions) *Detector {
 			o.Hits.Keep(h)
 			d.delivery.Tell(h)
 		}})
-	d.Evaluator = d.Engine.Evaluator()
+	d.Evaluator, d.changes = d.Engine.Evaluator(), d.Engine.Evaluator()
 	return d
+}
+
+// EvalChange evaluates a change of a watched file, which it numbers. It may be called beside Eval, from another goroutine, but
+// only from one.
+func (d *Detector) EvalChange(ev *event.Event) {
+	d.changed++
+	ev.Num = d.changed
+	d.changes.Eval(ev)
 }
 
 // Load reads and compiles the rules, replaces all that were loaded, and then says what they can match. If a file has an
 // error nothing changes; the error has every one of them, each with its file, line, column and a caret.
 func (d *Detector) Load(c Config, interest func(event.Interest) error) error {
 	if d.options.Off {
-		return nil
+		return interest(event.Interest{}) // others may want something
 	}
-	set, language, n, err := d.read(c)
+	set, languages, n, err := d.read(c)
 	if err != nil {
 		return err
 	}
-	if err := d.Compile(language, set, c); err != nil {
+	if err := d.Compile(languages, set, c); err != nil {
 		return fmt.Errorf("load the rules: %w", err)
 	}
 	debug.FreeOSMemory() // reading rules leaves twice what they need
@@ -78,16 +88,16 @@ func (d *Detector) Check(c Config) error {
 	if d.options.Off {
 		return nil
 	}
-	set, language, _, err := d.read(c)
+	set, languages, _, err := d.read(c)
 	if err != nil {
 		return err
 	}
-	return NewEngine(EngineOptions{}).Compile(language, set, c)
+	return NewEngine(EngineOptions{}).Compile(languages, set, c)
 }
 
 // read reads the rules, and says of how many files they are.
-func (d *Detector) read(c Config) (*Set, *expr.Language[Record], int, error) {
-	set, language, results, err := c.Load(d.hosts)
+func (d *Detector) read(c Config) (*Set, Languages, int, error) {
+	set, languages, results, err := c.Load(d.hosts)
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -99,11 +109,11 @@ func (d *Detector) read(c Config) (*Set, *expr.Language[Record], int, error) {
 	if err := failureOf(results); err != nil {
 		return nil, nil, 0, fmt.Errorf("load the rules:\n%w", err)
 	}
-	return set, language, len(results), nil
+	return set, languages, len(results), nil
 }
 
 // Load reads all rules that a configuration names. Hosts may be nil, where no host's name is looked up.
-func (c Config) Load(hosts *Hosts) (*Set, *expr.Language[Record], []Result, error) {
+func (c Config) Load(hosts *Hosts) (*Set, Languages, []Result, error) {
 	files, err := c.files()
 	if err != nil {
 		return nil, nil, nil, err
@@ -116,20 +126,20 @@ func (c Config) Load(hosts *Hosts) (*Set, *expr.Language[Record], []Result, erro
 	if hosts != nil {
 		options.Resolve = hosts.Resolve
 	}
-	language := Language(options)
-	set, results := Load(files, LoadOptions{Language: language, MinPriority: &priority, Selection: c.Select,
-		CheckOutput: func(r *Rule) ([]expr.Warning, error) { return c.checkOutput(language, r) }})
+	languages := NewLanguages(options)
+	set, results := Load(files, LoadOptions{Languages: languages, MinPriority: &priority, Selection: c.Select,
+		CheckOutput: func(r *Rule) ([]expr.Warning, error) { return c.checkOutput(languages, r) }})
 	if hosts != nil && set != nil {
 		for _, r := range set.Rules {
 			expr.Walk(r.Condition, hosts.expect)
 		}
 	}
-	return set, language, results, nil
+	return set, languages, results, nil
 }
 
 // checkOutput says whether hits of a rule can be written, and what is odd about its output.
-func (c Config) checkOutput(l *expr.Language[Record], r *Rule) ([]expr.Warning, error) {
-	t, err := newTeller(l, r, c)
+func (c Config) checkOutput(l Languages, r *Rule) ([]expr.Warning, error) {
+	t, err := newTeller(l[r.Source], r, c)
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func clauseOf(c *expr.Check) clause {
 }
 
 // pathOf is the path whose last component a field is.
-var pathOf = map[string]string{"fd.filename": "fd.name", "yagura.path.basename": "yagura.path.resolved"}
+var pathOf = map[string]string{"fd.filename": "fd.name", "yagura.path.basename": "yagura.path.resolved", "fim.filename": "fim.path"}
 
 // ofPath says what a path must be for its last component to be a text: one index does for both.
 func (a atom) ofPath(path string) clause {

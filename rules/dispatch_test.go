@@ -13,12 +13,12 @@ import (
 // wholePack is an engine with all of our rules, also those that are off by default.
 func wholePack(t testing.TB) (*Set, *compiled) {
 	t.Helper()
-	set, language := loadPack(t)
+	set, languages := loadPack(t)
 	for _, r := range set.Rules {
 		r.Enabled = true
 	}
 	e := NewEngine(EngineOptions{})
-	if err := e.Compile(language, set, Default); err != nil {
+	if err := e.Compile(languages, set, Default); err != nil {
 		t.Fatal(err)
 	}
 	return set, e.loaded.Load()
@@ -37,6 +37,7 @@ func TestDispatchFindsWhatTryingEachRuleDoes(t *testing.T) {
 		ev := examples[random.IntN(len(examples))].Clone()
 		mutate(random, ev, pool)
 		mutateProcess(random, ev, words)
+		mutateChange(random, ev, words)
 		d := c.byType[ev.Type]
 		if d == nil {
 			continue
@@ -50,7 +51,7 @@ func TestDispatchFindsWhatTryingEachRuleDoes(t *testing.T) {
 		}
 		d.eval(can, record, func(m *matcher) bool { got = append(got, m.rule.Name); return true })
 		if !slices.Equal(got, want) {
-			t.Fatalf("seed %d: %s of %q: %q, want %q", seed, ev.Type, ev.Process.Args, got, want)
+			t.Fatalf("seed %d: %s: %q, want %q", seed, ev.AppendRecord(nil, nil), got, want)
 		}
 		matched, all = matched+len(want), all+len(d.matchers)
 		if d.words == 0 {
@@ -85,6 +86,34 @@ func wordsOf(rules []*Rule) []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// mutateChange gives a change of a file another path, or says something else of it.
+func mutateChange(r *rand.Rand, ev *event.Event, words []string) {
+	if ev.Change == nil {
+		return
+	}
+	c := *ev.Change
+	ev.Change = &c
+	word := func() string { return words[r.IntN(len(words))] }
+	switch r.IntN(8) {
+	case 0:
+		c.Path = word()
+	case 1:
+		c.Path += word()
+	case 2:
+		c.Kinds = []string{event.ChangeKinds[r.IntN(len(event.ChangeKinds))], "created"}
+	case 3:
+		c.Watches = []string{word(), "binaries", "web"}
+	case 4:
+		c.Before, c.After = c.After, c.Before
+	case 5:
+		c.After = &event.FileState{Type: word(), Mode: r.Uint32N(0o10000), Immutable: true, Capabilities: r.Uint64N(4)}
+	case 6:
+		c.Container = word()
+	case 7:
+		ev.Process = nil
+	}
 }
 
 // mutateProcess gives the process or its parent another name or path, or changes its arguments.
@@ -211,8 +240,10 @@ func TestClausesAreWhatMustBeTrue(t *testing.T) {
 func TestEveryCostIsOfAField(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, f := range Fields() {
-		names[f.Name] = true
+	for _, source := range sources {
+		for _, f := range Fields(source) {
+			names[f.Name] = true
+		}
 	}
 	for _, c := range costs {
 		for name := range strings.FieldsSeq(c.fields) {

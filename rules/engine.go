@@ -1,5 +1,5 @@
-// Package rules is what is worth telling someone: it loads rules over system calls in Falco's language, evaluates them
-// over events, and tells of hits. It knows neither where events come from nor what becomes of a hit.
+// Package rules is what is worth telling someone: it loads rules over system calls and over changes of watched files in
+// Falco's language, evaluates them over events, and tells of hits. It knows neither where events come from nor what becomes of a hit.
 package rules
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
-// EngineOptions say what becomes of hits. Each function may be nil; those that are set are called from the goroutine that
-// evaluates, so they must not wait.
+// EngineOptions say what becomes of hits. Each function may be nil; those that are set are called from the goroutines that
+// evaluate, so they must not wait.
 type EngineOptions struct {
 	Names  Names
 	Procfs string // empty in a replay: what the event does not hold is absent
@@ -79,9 +79,9 @@ type namedFormat struct {
 }
 
 // Compile makes a set ready, and replaces with it what was loaded. On an error nothing changes.
-func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) error {
+func (e *Engine) Compile(l Languages, set *Set, config Config) error {
 	c := &compiled{byType: make([]*dispatch, len(event.Types)), first: config.Matching == "first"}
-	p := preparation{language: l, config: config, perType: make([]ofType, len(event.Types)), tests: map[string]func(*Record) bool{}}
+	p := preparation{languages: l, config: config, perType: make([]ofType, len(event.Types)), tests: map[condition]func(*Record) bool{}}
 	var failed error
 	limits := map[string]*limiter{}
 	for _, r := range set.Rules {
@@ -106,11 +106,13 @@ func (e *Engine) Compile(l *expr.Language[Record], set *Set, config Config) erro
 
 // A preparation is a set that is being made ready.
 type preparation struct {
-	language *expr.Language[Record]
-	config   Config
-	perType  []ofType
-	tests    map[string]func(*Record) bool // by condition: several event types mostly share one
+	languages Languages
+	config    Config
+	perType   []ofType
+	tests     map[condition]func(*Record) bool // several event types mostly share one
 }
+
+type condition struct{ source, text string }
 
 // ofType is what one event type's rules are.
 type ofType struct {
@@ -121,27 +123,31 @@ type ofType struct {
 
 // add makes of m, which lacks its condition and its output, one for each type of events that the rule is about.
 func (p *preparation) add(r *Rule, m *matcher) (err error) {
-	if m.tell, err = newTeller(p.language, r, p.config); err != nil {
+	l := p.languages[r.Source]
+	if l == nil {
+		return fmt.Errorf("nobody evaluates events of source %s", r.Source)
+	}
+	if m.tell, err = newTeller(l, r, p.config); err != nil {
 		return err
 	}
 	scope, err := p.config.scopeOf(r)
 	if err != nil {
 		return err
 	}
-	condition := r.Condition
+	whole := r.Condition
 	if scope != nil {
-		condition = &expr.And{Items: []expr.Node{r.Condition, scope}}
+		whole = &expr.And{Items: []expr.Node{r.Condition, scope}}
 	}
 	for t := 1; t < len(event.Types); t++ {
 		name := event.Types[t].Name
 		if !r.Types[name] {
 			continue
 		}
-		n, truth := expr.Fix(condition, "evt.type", name)
+		n, truth := expr.Fix(whole, "evt.type", name)
 		if truth == expr.Never {
 			continue
 		}
-		test, text, err := p.test(n)
+		test, text, err := p.test(r.Source, n)
 		if err != nil {
 			return err
 		}
@@ -154,14 +160,15 @@ func (p *preparation) add(r *Rule, m *matcher) (err error) {
 }
 
 // test compiles a condition, once, and returns its text.
-func (p *preparation) test(n expr.Node) (test func(*Record) bool, text string, err error) {
+func (p *preparation) test(source string, n expr.Node) (test func(*Record) bool, text string, err error) {
 	if n == nil {
 		return func(*Record) bool { return true }, "", nil
 	}
 	text = expr.Print(n)
-	if test = p.tests[text]; test == nil {
-		test, err = p.language.Compile(n)
-		p.tests[text] = test
+	key := condition{source, text}
+	if test = p.tests[key]; test == nil {
+		test, err = p.languages[source].Compile(n)
+		p.tests[key] = test
 	}
 	return test, text, err
 }
@@ -177,7 +184,7 @@ func (p *preparation) dispatch(c *compiled) error {
 		d := made[o.text.String()]
 		if d == nil {
 			var err error
-			if d, err = newDispatch(p.language, o.matchers, o.conditions); err != nil {
+			if d, err = newDispatch(p.languages[event.Type(t).Source()], o.matchers, o.conditions); err != nil {
 				return fmt.Errorf("%s: %w", event.Type(t), err)
 			}
 			made[o.text.String()] = d
@@ -188,7 +195,7 @@ func (p *preparation) dispatch(c *compiled) error {
 }
 
 func newTeller(l *expr.Language[Record], r *Rule, config Config) (*teller, error) {
-	extra, fields := config.extra(r)
+	extra, fields := config.extra(r, l)
 	own, err := NewFormat(l, r.Output) // by itself, so that an error is not about what is appended
 	if err != nil {
 		return nil, fmt.Errorf("output: %w", err)
@@ -243,7 +250,8 @@ func (e *Engine) Suppressed(yield func(rule string, n uint64)) {
 	}
 }
 
-// An Evaluator evaluates the engine's rules over the events of one source, in one goroutine.
+// An Evaluator evaluates the engine's rules over events, in one goroutine: those of one source, or of a recording in which
+// several are.
 type Evaluator struct {
 	engine *Engine
 	record *Record // as conditions see the event

@@ -37,7 +37,7 @@ type heard struct {
 
 func engine(t testing.TB, text string, change func(*Config, *EngineOptions)) (*Evaluator, *heard) {
 	t.Helper()
-	set, language := loadPack(t, File{Name: "test.yaml", Text: []byte(text)})
+	set, languages := loadPack(t, File{Name: "test.yaml", Text: []byte(text)})
 	got := &heard{counts: map[string]int{}}
 	c := Default
 	c.Rate = Rate{PerSecond: 1, Burst: 5}
@@ -46,7 +46,7 @@ func engine(t testing.TB, text string, change func(*Config, *EngineOptions)) (*E
 		change(&c, &o)
 	}
 	e := NewEngine(o)
-	if err := e.Compile(language, set, c); err != nil {
+	if err := e.Compile(languages, set, c); err != nil {
 		t.Fatal(err)
 	}
 	return e.Evaluator(), got
@@ -169,9 +169,9 @@ func TestScopeBoundsRulesWithoutEditingThem(t *testing.T) {
 }
 
 func TestMissCostsNoAllocation(t *testing.T) {
-	set, language := loadPack(t)
+	set, languages := loadPack(t)
 	e := NewEngine(EngineOptions{})
-	if err := e.Compile(language, set, Default); err != nil {
+	if err := e.Compile(languages, set, Default); err != nil {
 		t.Fatal(err)
 	}
 	v := e.Evaluator()
@@ -190,9 +190,9 @@ func TestMissCostsNoAllocation(t *testing.T) {
 }
 
 func BenchmarkEvalPack(b *testing.B) {
-	set, language := loadPack(b)
+	set, languages := loadPack(b)
 	e := NewEngine(EngineOptions{})
-	if err := e.Compile(language, set, Default); err != nil {
+	if err := e.Compile(languages, set, Default); err != nil {
 		b.Fatal(err)
 	}
 	v := e.Evaluator()
@@ -241,11 +241,11 @@ func TestDeltaIsToTheEventBefore(t *testing.T) {
 func TestFailedCompileChangesNoRate(t *testing.T) {
 	t.Parallel()
 	v, got := engine(t, twoRules, nil)
-	set, language := loadPack(t, File{Name: "test.yaml", Text: []byte(twoRules)})
+	set, languages := loadPack(t, File{Name: "test.yaml", Text: []byte(twoRules)})
 	wider := Default
 	wider.Rate = Rate{PerSecond: 1, Burst: 500}
 	set.Rules[1].Output = "%no.such"
-	if err := v.engine.Compile(language, set, wider); err == nil {
+	if err := v.engine.Compile(languages, set, wider); err == nil {
 		t.Fatal("a rule whose output cannot be written compiles")
 	}
 	ev := decode(t, catReadsPasswd)

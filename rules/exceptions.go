@@ -100,11 +100,11 @@ func (l *loader) checkException(r *ruleInfo, x *exception) error {
 	if err := x.checkShape(); err != nil {
 		return err
 	}
-	if !r.known() || r.skipIfUnknown { // then unknown fields are no error
+	if !l.isKnown(r) || r.skipIfUnknown { // then unknown fields are no error
 		return nil
 	}
 	for _, f := range x.fieldList() {
-		if !l.isField(f.text) {
+		if !l.isField(r, f.text) {
 			return refused(x.where, "'%s' is not a supported filter field", f.text)
 		}
 	}
@@ -148,14 +148,14 @@ func (x *exception) fieldList() []*yamlNode {
 	return x.fields.items
 }
 
-// isField says whether a text is a field that exists, or a transformer of such fields that can be computed.
-func (l *loader) isField(text string) bool {
+// isField says whether a text is a field of the rule's source, or a transformer of such fields that can be computed.
+func (l *loader) isField(r *ruleInfo, text string) bool {
 	o, err := expr.ParseOperand(text)
 	if err != nil {
 		return false
 	}
 	var wrong *expr.CheckError
-	_, err = l.o.Language.Compile(&expr.Check{Left: o, Op: "exists"})
+	_, err = l.o.Languages[r.source].Compile(&expr.Check{Left: o, Op: "exists"})
 	if _, ok := o.(*expr.Transformer); ok {
 		return err == nil
 	}

@@ -38,7 +38,7 @@ var eventFields = []field{
 	unsignedNumber("evt.reltime.ns", "Nanoseconds of evt.reltime below a second.", expr.RelativeTime, func(r *Record) (uint64, bool) { return sinceStart(r) % 1e9, true }),
 	absent("evt.pluginname", "Name of the plugin that made the event.", expr.String, 0),
 	absent("evt.plugininfo", "What the plugin that made the event says of it.", expr.String, 0),
-	text("evt.source", "Source of the event: syscall.", func(*Record) (string, bool) { return "syscall", true }),
+	text("evt.source", "Source of the event: syscall or fim.", func(r *Record) (string, bool) { return r.Type.Source(), true }),
 	truth("evt.is_async", "Whether the event came out of order.", func(*Record) (bool, bool) { return false, true }),
 	absent("evt.asynctype", "Kind of an event that came out of order.", expr.String, 0),
 	text("evt.hostname", "Name of the machine.", func(*Record) (string, bool) { return hostname, hostname != "" }),
@@ -150,12 +150,7 @@ var callFields = []field{
 	{Name: "util.cnt", Doc: "Counts up.", Kind: expr.Uint64, Flags: expr.Hidden, Uint: func(r *Record, _ arg) (uint64, bool) { return r.Num, true }},
 }
 
-func knownType(a arg) error {
-	if _, ok := event.TypeNamed(a.Text); !ok {
-		return fmt.Errorf("unknown event type %s", a.Text)
-	}
-	return nil
-}
+func knownType(a arg) error { return checkType(event.SyscallSource, a.Text) }
 
 func count(name, doc string, which func(*Record) bool) field {
 	return unsignedNumber(name, doc, expr.Uint32, func(r *Record) (uint64, bool) { return 1, which(r) })

@@ -55,7 +55,7 @@ var ownFields = []field{
 	descriptorTruth("yagura.fd.created", "Whether the event made the file.", func(_ *Record, fd *event.Descriptor) bool { return fd.Created }),
 	taskFlag("yagura.proc.exe_deleted", "Whether the executable had no name left in any directory when it was run.", event.ExeUnlinked),
 	text("yagura.proc.comm", "Name of the acting thread, which it may have given itself.", func(r *Record) (string, bool) {
-		if r.Kind == event.Syscall && r.Caller.Comm[0] != 0 {
+		if r.HasCaller() && r.Caller.Comm[0] != 0 {
 			return commText(&r.Caller.Comm), true
 		}
 		if t := r.task(); t != nil && t.Comm[0] != 0 {

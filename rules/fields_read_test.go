@@ -8,8 +8,8 @@ import (
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
-// language is the one over all fields.
-var language = expr.NewLanguage(Fields(), expr.Options{Service: func(name string) (uint16, bool) { return 443, name == "https" }})
+// language is the one over all fields of system calls.
+var language = expr.NewLanguage(Fields(event.SyscallSource), expr.Options{Service: func(name string) (uint16, bool) { return 443, name == "https" }})
 
 // read returns what an output would show of an event.
 func read(t testing.TB, r *Record, operand string) string {

@@ -3,9 +3,11 @@ package rules
 import (
 	"flag"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/yagura-io/yagura/rules/event"
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
@@ -134,7 +136,7 @@ k8s.rs.label k8s.deployment.label`)
 func TestFieldsAreThoseOfTheSpecification(t *testing.T) {
 	t.Parallel()
 	own := map[string]field{}
-	for _, f := range Fields() {
+	for _, f := range Fields(event.SyscallSource) {
 		if _, twice := own[f.Name]; twice {
 			t.Errorf("field %s is in the table twice", f.Name)
 		}
@@ -194,7 +196,7 @@ func TestFieldsAreRestrictedAsTheSpecificationSays(t *testing.T) {
 			want[name] = r.flags
 		}
 	}
-	for _, f := range Fields() {
+	for _, f := range Fields(event.SyscallSource) {
 		if strings.HasPrefix(f.Name, "evt.rawarg.") {
 			continue
 		}
@@ -225,7 +227,7 @@ func readers(f field) (n int, fits bool) {
 
 func TestFieldsCanBeReadAndSayWhatTheyAre(t *testing.T) {
 	t.Parallel()
-	for _, f := range Fields() {
+	for _, f := range slices.Concat(Fields(event.SyscallSource), Fields(event.ChangeSource)) {
 		n, fits := readers(f)
 		if want := 1; f.Flags&expr.AnyOf == 0 && n != want || f.Flags&expr.AnyOf != 0 && n != 2 || !fits {
 			t.Errorf("field %s of type %v has %d readers, of its type: %v", f.Name, f.Kind, n, fits)

@@ -1,13 +1,12 @@
 package rules
 
 import (
-	"github.com/yagura-io/yagura/rules/event"
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
 // identity is who acts: as a call finds the thread, else as the process was when it was last told of.
 func (r *Record) identity() (uid, gid uint32) {
-	if r.Kind == event.Syscall {
+	if r.HasCaller() {
 		return r.Caller.EUID, r.Caller.EGID
 	}
 	if t := r.task(); t != nil && t.Comm[0] != 0 {
@@ -20,7 +19,7 @@ func (r *Record) identity() (uid, gid uint32) {
 const nobody = 1<<32 - 1
 
 func (r *Record) login() (uid uint32, ok bool) {
-	if r.Kind == event.Syscall {
+	if r.HasCaller() {
 		return r.Caller.LoginUID, true
 	}
 	if t := r.task(); t != nil && t.Comm[0] != 0 {

@@ -9,11 +9,12 @@ import (
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
-// interestOf is what rules can match. It errs on one side only: an event that a rule could match is always in it.
+// interestOf is what rules can match of what the kernel tells of. It errs on one side only: an event that a rule could match
+// is always in it.
 func interestOf(rules []*Rule, config Config) event.Interest {
 	i := event.Interest{Terms: map[event.Type][]event.Term{}, Entry: map[event.Type]bool{}}
 	for _, r := range rules {
-		if !r.Enabled {
+		if !r.Enabled || r.Source != event.SyscallSource {
 			continue
 		}
 		text := config.textOf(r)
@@ -50,9 +51,10 @@ func interestOf(rules []*Rule, config Config) event.Interest {
 	return i
 }
 
-// textOf is all of a rule that names fields: its condition, and what its hits show, with what the configuration adds.
+// textOf is all of a rule about system calls that names fields: its condition, and what its hits show, with what the
+// configuration adds.
 func (c Config) textOf(r *Rule) string {
-	extra, fields := c.extra(r)
+	extra, fields := c.extra(r, nil)
 	text := expr.Print(r.Condition) + " " + r.Output + extra
 	for _, f := range fields {
 		text += " " + f.text

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -82,7 +83,21 @@ func (s *redactions) clone(ev *event.Event) *event.Event {
 	if s.text != nil && len(c.Call.Data) > 0 {
 		c.Call.Data = []byte(s.text(string(c.Call.Data)))
 	}
+	if s.text != nil && c.Change != nil && c.Change.Diff != "" {
+		c.Change = s.change(c.Change)
+	}
 	return c
+}
+
+// change hides what is secret in a change's texts, of each line by itself.
+func (s *redactions) change(c *event.FileChange) *event.FileChange {
+	shown := *c
+	lines := strings.Split(c.Diff, "\n")
+	for i := range lines {
+		lines[i] = s.text(lines[i])
+	}
+	shown.Diff = strings.Join(lines, "\n")
+	return &shown
 }
 
 func (s *redactions) process(p *event.Process) *event.Process {

@@ -80,9 +80,9 @@ func readFile(name string) ([]byte, error) {
 
 // LoadOptions say what rules are loaded against, and which.
 type LoadOptions struct {
-	Language    *expr.Language[Record] // of the fields of system calls
-	MinPriority *event.Priority        // rules that are less urgent are left out; nil takes all
-	Selection   []Select               // turns rules on and off, in order
+	Languages   Languages       // rules of sources without one are left out
+	MinPriority *event.Priority // rules that are less urgent are left out; nil takes all
+	Selection   []Select        // turns rules on and off, in order
 
 	// CheckOutput says whether a rule's output can be written. The offset of an *expr.CheckError or of a warning is in
 	// Rule.Output; nil checks nothing.

@@ -2,6 +2,9 @@ package rules
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/yagura-io/yagura/rules/event"
 	"github.com/yagura-io/yagura/rules/expr"
@@ -34,9 +37,12 @@ func (l *loader) compile() (all []*Rule) {
 			l.fail(err)
 		}
 	}
-	types := eventTypes()
+	types := map[string]map[string]bool{}
+	for source := range l.o.Languages {
+		types[source] = eventTypes(source)
+	}
 	for _, info := range l.rules.order {
-		r, err := l.compileRule(info, types)
+		r, err := l.compileRule(info, types[info.source])
 		if err != nil {
 			l.fail(err)
 			continue
@@ -145,7 +151,7 @@ const everything = int(^uint(0) >> 1)
 // compileRule makes a rule ready; nil if it is left out.
 func (l *loader) compileRule(info *ruleInfo, types map[string]bool) (*Rule, error) {
 	condition, err := withExceptions(info.condition, info.exceptions)
-	leftOut := !info.known() || l.o.MinPriority != nil && info.priority > *l.o.MinPriority
+	leftOut := !l.isKnown(info) || l.o.MinPriority != nil && info.priority > *l.o.MinPriority
 	if err != nil && !leftOut {
 		return nil, err
 	}
@@ -198,7 +204,7 @@ func (l *loader) newRule(info *ruleInfo, tree expr.Node) *Rule {
 
 // checkCondition says whether a rule's condition can be evaluated; if not, and the rule allows it, the rule is left out.
 func (l *loader) checkCondition(info *ruleInfo, tree expr.Node) (ok bool, err error) {
-	warnings, err := l.o.Language.Check(tree)
+	warnings, err := l.o.Languages[info.source].Check(tree)
 	if err != nil {
 		where := info.textAt
 		var wrong *expr.CheckError
@@ -274,21 +280,21 @@ func (l *loader) checkOutput(info *ruleInfo, r *Rule) (ok bool, err error) {
 	return true, nil
 }
 
-// eventTypes are the names of all event types.
-func eventTypes() map[string]bool {
+// eventTypes are the names of all event types of a source.
+func eventTypes(source string) map[string]bool {
 	all := make(map[string]bool, len(event.Types))
-	for _, t := range event.Types {
-		if t.Name != "" {
+	for i, t := range event.Types {
+		if t.Name != "" && event.Type(i).Source() == source {
 			all[t.Name] = true
 		}
 	}
 	return all
 }
 
-// checkTypes refuses comparisons of evt.type with what is no event type.
-func checkTypes(c *expr.Check) error {
+// checkValues refuses comparisons of fields that have few values with what is none of them, which would never be true.
+func checkValues(source string, c *expr.Check) error {
 	f, ok := c.Left.(*expr.FieldRef)
-	if !ok || f.Name != "evt.type" {
+	if !ok {
 		return nil
 	}
 	switch c.Op {
@@ -305,9 +311,26 @@ func checkTypes(c *expr.Check) error {
 		if !ok {
 			continue
 		}
-		if _, known := event.TypeNamed(v.Text); !known {
-			return &expr.CheckError{Offset: v.At, UnknownEventType: true, Message: "unknown event type " + v.Text}
+		if f.Name == "evt.type" {
+			if err := checkType(source, v.Text); err != nil {
+				return &expr.CheckError{Offset: v.At, UnknownEventType: true, Message: err.Error()}
+			}
 		}
+		if all := changeValues[f.Name]; all != nil && source == event.ChangeSource && !slices.Contains(all, v.Text) {
+			return &expr.CheckError{Offset: v.At, Message: fmt.Sprintf("%s is never %s, want %s", f.Name, v.Text, strings.Join(all, ", "))}
+		}
+	}
+	return nil
+}
+
+// checkType refuses names that are no event type of a source.
+func checkType(source, name string) error {
+	t, known := event.TypeNamed(name)
+	switch {
+	case !known || t == event.TypeNone:
+		return fmt.Errorf("unknown event type %s", name)
+	case t.Source() != source:
+		return fmt.Errorf("event type %s is of source %s, and this rule of source %s", name, t.Source(), source)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		for _, r := range set.Rules {
-			if _, err := o.Language.Compile(r.Condition); err != nil {
+			if _, err := o.Languages[r.Source].Compile(r.Condition); err != nil {
 				t.Errorf("rule %q was loaded and cannot be compiled: %v", r.Name, err)
 			}
 			expr.Walk(r.Condition, func(c *expr.Check) {

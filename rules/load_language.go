@@ -1,12 +1,14 @@
 package rules
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/yagura-io/yagura/rules/event"
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
@@ -18,22 +20,59 @@ type LanguageOptions struct {
 	Services string // the file of services' ports; empty is /etc/services
 }
 
-// Language is the condition language over system calls.
-func Language(o LanguageOptions) *expr.Language[Record] {
-	fields := Fields()
-	for name, value := range o.Static {
-		fields = append(fields, text("static."+name, "Set by the configuration.", func(*Record) (string, bool) { return value, true }))
-	}
+// Languages are the condition languages by the source of the events that they are over. Rules of other sources are unknown.
+type Languages map[string]*expr.Language[Record]
+
+// NewLanguages makes one for each source of events.
+func NewLanguages(o LanguageOptions) Languages {
 	path := o.Services
 	if path == "" {
 		path = "/etc/services"
 	}
 	services := sync.OnceValue(func() map[string]uint16 { return readServices(path) })
-	return expr.NewLanguage(fields, expr.Options{
-		Validate: checkTypes,
-		Resolve:  o.Resolve,
-		Service:  func(name string) (uint16, bool) { port, ok := services()[name]; return port, ok },
-	})
+	all := Languages{}
+	for _, source := range sources {
+		fields := Fields(source)
+		for name, value := range o.Static {
+			fields = append(fields, text("static."+name, "Set by the configuration.", func(*Record) (string, bool) { return value, true }))
+		}
+		all[source] = expr.NewLanguage(fields, expr.Options{
+			Validate: func(c *expr.Check) error { return checkValues(source, c) },
+			Resolve:  o.Resolve,
+			Service:  func(name string) (uint16, bool) { port, ok := services()[name]; return port, ok },
+			Missing:  func(field string) (string, bool) { return all.missing(source, field) },
+		})
+	}
+	return all
+}
+
+// sources are where events come from that rules may be about.
+var sources = []string{event.SyscallSource, event.ChangeSource}
+
+// missing says of a field that a source has not which one has it.
+func (all Languages) missing(source, field string) (more string, known bool) {
+	for _, other := range sources {
+		if other != source && isFieldOf(all[other], field) {
+			return fmt.Sprintf(": it is of source %s, and this rule of source %s", other, source), true
+		}
+	}
+	if source == event.SyscallSource { // which is that of rules which name none
+		return "", false
+	}
+	return " of source " + source, false
+}
+
+// isFieldOf says whether a language has a field, which may be written with its argument behind a full stop.
+func isFieldOf(l *expr.Language[Record], name string) bool {
+	if l.Field(name) != nil {
+		return true
+	}
+	for i := strings.LastIndexByte(name, '.'); i > 0; i = strings.LastIndexByte(name[:i], '.') {
+		if f := l.Field(name[:i]); f != nil && f.Arity != expr.NoArg {
+			return true
+		}
+	}
+	return false
 }
 
 // usualServices are known where there is no file of services.

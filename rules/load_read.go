@@ -58,10 +58,8 @@ type ruleInfo struct {
 	examples      Examples
 }
 
-// syscallSource is the source of events that we evaluate.
-const syscallSource = "syscall"
-
-func (r *ruleInfo) known() bool { return r.source == syscallSource }
+// isKnown says whether events of the rule's source are evaluated.
+func (l *loader) isKnown(r *ruleInfo) bool { return l.o.Languages[r.source] != nil }
 
 // define numbers an object that is defined, for the first time or anew.
 func (l *loader) define(d *defined, before *defined) {
@@ -261,7 +259,7 @@ func (l *loader) readRule(content *place, n *yamlNode) error {
 	if e.err != nil {
 		return e.err
 	}
-	r := &ruleInfo{where: e.where, name: name, source: syscallSource, enabled: true, warnTypes: true}
+	r := &ruleInfo{where: e.where, name: name, source: event.SyscallSource, enabled: true, warnTypes: true}
 	switch {
 	case override.any():
 		return l.overrideRule(e, r, override)
@@ -284,7 +282,7 @@ func (l *loader) defineRule(e *entry, r *ruleInfo) error {
 	if before != nil && before.source != r.source {
 		return refused(r.where, "Rule has been re-defined with a different source")
 	}
-	if !r.known() {
+	if !l.isKnown(r) {
 		l.warn(r.where, "LOAD_UNKNOWN_SOURCE", fmt.Sprintf("Unknown source %s, skipping", r.source))
 	}
 	if err := l.checkExceptions(r, r.exceptions); err != nil {

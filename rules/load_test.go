@@ -44,10 +44,10 @@ func loadFields() []field {
 }
 
 func loadOptions() LoadOptions {
-	return LoadOptions{Language: expr.NewLanguage(loadFields(), expr.Options{
-		Validate: checkTypes,
+	return LoadOptions{Languages: Languages{event.SyscallSource: expr.NewLanguage(loadFields(), expr.Options{
+		Validate: func(c *expr.Check) error { return checkValues(event.SyscallSource, c) },
 		Service:  func(name string) (uint16, bool) { return 443, name == "https" },
-	})}
+	})}}
 }
 
 // loadText loads texts as a.yaml, b.yaml and so on.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/yagura-io/yagura/rules/event"
 	"github.com/yagura-io/yagura/rules/expr"
 )
 
@@ -62,7 +63,9 @@ func TestFormatsThatAreRefused(t *testing.T) {
 func TestOutputsWarnOfDeprecatedFields(t *testing.T) {
 	t.Parallel()
 	o := loadOptions()
-	o.CheckOutput = func(r *Rule) ([]expr.Warning, error) { return Default.checkOutput(language, r) }
+	o.CheckOutput = func(r *Rule) ([]expr.Warning, error) {
+		return Default.checkOutput(Languages{event.SyscallSource: language}, r)
+	}
 	for output, want := range map[string]string{
 		"o %evt.latency":            "LOAD_DEPRECATED_ITEM a.yaml:4:13 field evt.latency is deprecated",
 		"o %proc.name":              "",

@@ -14,13 +14,13 @@ const leastRules = 200
 
 func TestPackDoesWhatItsExamplesSay(t *testing.T) {
 	t.Parallel()
-	set, language := loadPack(t)
+	set, languages := loadPack(t)
 	if len(set.Rules) < leastRules {
 		t.Errorf("%d rules, want at least %d", len(set.Rules), leastRules)
 	}
 	examples := 0
 	for _, r := range set.Rules {
-		n, failures := r.TestExamples(language)
+		n, failures := r.TestExamples(languages)
 		examples += n
 		for _, f := range failures {
 			t.Error(f)
@@ -38,7 +38,7 @@ func TestPackLoadsWithoutWarnings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, results := Load(files, LoadOptions{Language: Language(LanguageOptions{})})
+	_, results := Load(files, LoadOptions{Languages: NewLanguages(LanguageOptions{})})
 	for _, r := range results {
 		for _, w := range r.Warnings {
 			t.Errorf("%s: %s: %s\n%s", r.Name, w.Code, w.Message, w.Context.Snippet)
@@ -144,5 +144,33 @@ func TestPackAsksForNoBusyCallWhole(t *testing.T) {
 				t.Errorf("%s leaves the kernel whatever its path: %+v", name, term)
 			}
 		}
+	}
+}
+
+// TestPackIsQuietOnExpectedChanges takes each change that a rule of ours tells of, and has somebody account for it, as a package
+// manager does in an upgrade.
+func TestPackIsQuietOnExpectedChanges(t *testing.T) {
+	t.Parallel()
+	set, languages := loadPack(t)
+	record, n := NewRecord(nil, ""), 0
+	for _, r := range set.Rules {
+		if r.Source != event.ChangeSource {
+			continue
+		}
+		test, err := languages[r.Source].Compile(r.Condition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range r.Examples.Match {
+			ev := decode(t, string(x.JSON))
+			ev.Change.Expected, ev.Change.Actor = true, "package"
+			n++
+			if record.Reset(ev); test(record) {
+				t.Errorf("%s:%d: rule %q tells of it even if it is expected", r.File, x.Line, r.Name)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("%d changes, want at least 20", n)
 	}
 }

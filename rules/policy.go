@@ -58,7 +58,7 @@ type Scope struct {
 
 // AppendOutput adds to what rules tell.
 type AppendOutput struct {
-	Match       OutputMatch `yaml:"match"`
+	Match       OutputMatch `yaml:"match"` // without a source: all whose events have the fields
 	ExtraOutput string      `yaml:"extra_output"`
 	ExtraFields []any       `yaml:"extra_fields"` // names of fields, or {NAME: "text with %fields"}
 	Suggested   *bool       `yaml:"suggested_output"`
@@ -203,18 +203,18 @@ func (s Scope) condition() string {
 	return text
 }
 
-// suggested is what alerts of system calls show of the container, as other engines do.
+// suggested is what alerts show of the container, as other engines do.
 const suggested = " container_id=%container.id container_name=%container.name container_image_repository=%container.image.repository" +
 	" container_image_tag=%container.image.tag k8s_pod_name=%k8s.pod.name k8s_ns_name=%k8s.ns.name"
 
 // A namedText is a value of alerts that is put together.
 type namedText struct{ name, text string }
 
-// extra is what is appended to a rule's output, and what its alerts show besides.
-func (c Config) extra(r *Rule) (output string, fields []namedText) {
+// extra is what is appended to a rule's output, and what its alerts show besides. The language is that of the rule.
+func (c Config) extra(r *Rule, l *expr.Language[Record]) (output string, fields []namedText) {
 	withSuggested := true
 	for _, a := range c.AppendOutput {
-		if !a.Match.matches(r) {
+		if !a.Match.matches(r) || r.Source != event.SyscallSource && a.Match.Source == "" && !a.isFor(l) {
 			continue
 		}
 		if a.ExtraOutput != "" {
@@ -235,6 +235,17 @@ func (c Config) extra(r *Rule) (output string, fields []namedText) {
 func (m OutputMatch) matches(r *Rule) bool {
 	return (m.Rule == "" || m.Rule == r.Name) && (m.Source == "" || m.Source == r.Source) &&
 		!slices.ContainsFunc(m.Tags, func(tag string) bool { return !slices.Contains(r.Tags, tag) })
+}
+
+// isFor says whether a language has all fields that are shown.
+func (a AppendOutput) isFor(l *expr.Language[Record]) bool {
+	all, err := a.fields()
+	for _, f := range append(all, namedText{text: a.ExtraOutput}) {
+		if _, unknown := NewFormat(l, f.text); unknown != nil {
+			err = unknown
+		}
+	}
+	return err == nil
 }
 
 func (a AppendOutput) fields() (all []namedText, err error) {

@@ -87,7 +87,7 @@ var callerKeys = []key[Caller]{
 // readCaller reads the credentials of the acting thread.
 func (f *form) readCaller(v *value) error {
 	ev := f.ev
-	if ev.Kind != Syscall {
+	if !ev.HasCaller() {
 		if v != nil {
 			return v.fault("%s has no caller but its process; give process what it has", ev.Type)
 		}
@@ -114,7 +114,7 @@ func (f *form) usualCaller() Caller {
 }
 
 func (f *form) writeCaller(to []byte) []byte {
-	if f.ev.Kind != Syscall || f.ev.Caller == f.usualCaller() {
+	if !f.ev.HasCaller() || f.ev.Caller == f.usualCaller() {
 		return to
 	}
 	return appendKeys(to, &f.ev.Caller, callerKeys)

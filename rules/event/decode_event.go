@@ -28,10 +28,14 @@ var eventKeys = []key[form]{
 			if f.ev.Process != nil && f.ev.Process.PID == f.ev.PID {
 				return to
 			}
+			if !f.ev.HasActor() {
+				return to
+			}
 			return appendUint(to, uint64(f.ev.PID))
 		}},
 	{name: "tid", read: func(f *form, v *value) (err error) { f.ev.TID, err = v.asID(); return err },
 		write: func(f *form, to []byte) []byte { return appendUnless(to, uint64(f.ev.TID), uint64(f.ev.PID)) }},
+	{name: "change", read: (*form).readChange, write: (*form).writeChange, after: (*form).lacksChange},
 	{name: "res", read: (*form).readResult, write: (*form).writeResult, after: (*form).defaultResult},
 	{name: "args", read: (*form).readArgs, write: (*form).writeArgs, after: (*form).defaultArgs},
 	{name: "child", read: (*form).readChild, write: (*form).writeChild, after: func(f *form) error { return f.readChild(nil) }},
@@ -82,6 +86,9 @@ func (f *form) readType(v *value) error {
 	switch {
 	case t == typeExit:
 		f.ev.Kind = Exit
+	case t == typeChange:
+		f.ev.Kind = Change
+		return f.onlyOfChanges()
 	case t.forks():
 		f.ev.Kind = Fork // if the child is there: see readResult
 	case t == typeExecve || t == typeExecveat:

@@ -147,6 +147,9 @@ func capabilityRow(name string, sets func(*processForm) (set, other *uint64)) ke
 
 // readProcess reads who acted.
 func (f *form) readProcess(v *value) error {
+	if f.ev.Kind == Change && (v == nil || v.kind == isNull) {
+		return nil // nobody is known
+	}
 	if v != nil && v.kind == isNull {
 		f.ev.PID, f.ev.TID = 1000, 1000
 		return nil
@@ -325,6 +328,8 @@ func (f *form) writeProcess(to []byte) []byte {
 	switch {
 	case p == nil && f.ev.Kind == Exec:
 		p = f.image()
+	case p == nil && f.ev.Kind == Change:
+		return to
 	case p == nil:
 		return append(to, "null"...)
 	}

@@ -15,9 +15,10 @@ const (
 	CgroupMake   Kind = 4 // a control group was made in the tracked hierarchy; Event.Path is its path
 	CgroupRemove Kind = 5 // a control group was removed
 	Syscall      Kind = 6 // a system call returned; Event.Type says which
+	Change       Kind = 7 // a watched file has changed; Event.Change says how
 )
 
-// Kinds lists every kind, in the order of their numbers.
+// Kinds lists every kind that the kernel tells of, in the order of their numbers: all but Change.
 var Kinds = []Kind{Fork, Exec, Exit, CgroupMake, CgroupRemove, Syscall}
 
 // String returns the name used in labels, logs and recordings.
@@ -35,6 +36,8 @@ func (k Kind) String() string {
 		return "cgroup_remove"
 	case Syscall:
 		return "syscall"
+	case Change:
+		return "change"
 	}
 	return "unknown"
 }
@@ -177,12 +180,14 @@ type Event struct {
 	Args   []byte // Exec: each ended by a NUL
 	Parent uint64 // CgroupMake: id of the control group above
 
-	Type   Type       // what rules call it: Fork is clone, Exec execve or execveat, Exit procexit; TypeNone for control groups
-	Caller Caller     // Syscall: who the caller was then
+	Type   Type       // what rules call it: Fork is clone, Exec execve or execveat, Exit procexit, Change filechange; TypeNone for control groups
+	Caller Caller     // Syscall, Change: who the caller was then
 	Call   Call       // Syscall, Exec: the call
 	FD     Descriptor // Syscall: the open file that it is about; its Type is 0 if it is about none
 	Env    []byte     // Exec, if a rule asks: each ended by a NUL
 	Cwd    []byte     // Exec: the working directory, resolved by the kernel
+
+	Change *FileChange // Change: what has happened to which file. PID is 0 and Process nil if nobody is known to have done it
 
 	Process   *Process   // set by the process table
 	Container *Container // set by the container table, nil on the host or while unknown
@@ -197,7 +202,7 @@ func (ev *Event) Workload() Workload {
 	return Workload{Unit: ev.Unit}
 }
 
-// Clone returns a copy that shares no memory with what the source reuses.
+// Clone returns a copy that shares no memory with what the source reuses. Process, Container and Change do not change.
 func (ev *Event) Clone() *Event {
 	c := *ev
 	c.Path = append([]byte(nil), ev.Path...)

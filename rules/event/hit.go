@@ -9,7 +9,7 @@ import (
 // A Rule is what a loaded rule says of itself.
 type Rule struct {
 	Name, Desc string
-	Source     string // syscall
+	Source     string // of its events: SyscallSource or ChangeSource
 	Priority   Priority
 	Tags       []string // in the order of the file
 	File       string

@@ -39,6 +39,9 @@ func (ev *Event) AppendJSON(to []byte, redact func([]string) []string) ([]byte, 
 	if ev.Kind == Exit {
 		r.Status = &ev.Status
 	}
+	if ev.Change != nil {
+		r.Path = ev.Change.Path
+	}
 	if p := ev.Process; p != nil {
 		r.Process = p.Name()
 		if ev.Kind == Exec {

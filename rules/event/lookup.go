@@ -9,7 +9,7 @@ import (
 
 var typesByName = nameTypes()
 
-// nameTypes completes Types with the generic system calls, and indexes it.
+// nameTypes completes Types with the generic system calls and with changes of files, and indexes it.
 func nameTypes() map[string]Type {
 	known := make(map[string]Type, len(Types))
 	for i, t := range Types {
@@ -17,13 +17,16 @@ func nameTypes() map[string]Type {
 			known[t.Name] = Type(i)
 		}
 	}
-	for _, name := range strings.Fields(generic) {
-		if _, ok := known[name]; ok {
-			continue
+	add := func(name, category string) {
+		if _, ok := known[name]; !ok {
+			known[name] = Type(len(Types))
+			Types = append(Types, TypeInfo{Name: name, Category: category})
 		}
-		known[name] = Type(len(Types))
-		Types = append(Types, TypeInfo{Name: name, Category: catOther})
 	}
+	for _, name := range strings.Fields(generic) {
+		add(name, catOther)
+	}
+	add("filechange", catFile)
 	return known
 }
 

@@ -17,6 +17,9 @@ type Options struct {
 	Resolve func(host string) []netip.Addr
 	// Service returns the port of a service's name.
 	Service func(name string) (uint16, bool)
+	// Missing says more of a field that the language has not, which is written behind its name. If that is all that there is
+	// to say, no field of a like name is suggested.
+	Missing func(field string) (more string, all bool)
 }
 
 // A Language is the condition language over a table of fields of a T. It may be used by many, and keeps what it has
@@ -112,8 +115,19 @@ func (f *Field[T]) accept(arg *Argument, at, argAt int) (err error) {
 	return nil
 }
 
-// suggest names the field that a name was perhaps meant for.
+// suggest says what the unknown field is, as far as somebody knows, and names the one that was perhaps meant.
 func (l *Language[T]) suggest(name string) string {
+	more := ""
+	if l.options.Missing != nil {
+		var all bool
+		if more, all = l.options.Missing(name); all {
+			return more
+		}
+	}
+	return more + l.nearest(name)
+}
+
+func (l *Language[T]) nearest(name string) string {
 	best, distance := "", len(name)/3+1
 	for i := range l.fields {
 		if f := &l.fields[i]; f.Flags&Hidden == 0 {

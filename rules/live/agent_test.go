@@ -19,7 +19,6 @@ import (
 	"github.com/yagura-io/yagura/exporter/host"
 	"github.com/yagura-io/yagura/rules"
 	"github.com/yagura-io/yagura/rules/event"
-	"github.com/yagura-io/yagura/rules/expr"
 )
 
 // markerRule lets the marks leave the kernel by which an actor says where its act begins and ends.
@@ -33,11 +32,11 @@ const markerRule = `
 
 // A watch is the agent with the engine behind it: what Yagura does, but for the containers, which the test makes up.
 type watch struct {
-	set      *rules.Set
-	language *expr.Language[rules.Record]
-	layout   host.CgroupLayout
-	agent    *bpf.Agent
-	stop     func() error
+	set       *rules.Set
+	languages rules.Languages
+	layout    host.CgroupLayout
+	agent     *bpf.Agent
+	stop      func() error
 
 	mu     sync.Mutex
 	actors map[uint64]*actor // by control group
@@ -84,8 +83,8 @@ func (w *watch) loadRules(t *testing.T) *rules.Engine {
 		t.Fatal(err)
 	}
 	files = append(files, rules.File{Name: "mark", Text: []byte(markerRule)})
-	w.language = rules.Language(rules.LanguageOptions{})
-	set, results := rules.Load(files, rules.LoadOptions{Language: w.language})
+	w.languages = rules.NewLanguages(rules.LanguageOptions{})
+	set, results := rules.Load(files, rules.LoadOptions{Languages: w.languages})
 	for _, r := range results {
 		for _, e := range r.Errors {
 			t.Fatalf("%s: %s", r.Name, e.Message)
@@ -98,7 +97,7 @@ func (w *watch) loadRules(t *testing.T) *rules.Engine {
 	engine := rules.NewEngine(rules.EngineOptions{Count: w.hit})
 	config := rules.Default
 	config.Matching = "all"
-	if err := engine.Compile(w.language, set, config); err != nil {
+	if err := engine.Compile(w.languages, set, config); err != nil {
 		t.Fatal(err)
 	}
 	return engine

@@ -335,7 +335,8 @@ func (s *stage) explain(p *plan, own []seen) string {
 		record.Reset(e.ev)
 		raw, _ := e.ev.AppendJSON(nil, func(args []string) []string { return args })
 		fmt.Fprintf(&b, "event   %s\n", raw)
-		x, err := s.w.language.Explain(s.rules[p.Rule].Condition, record)
+		r := s.rules[p.Rule]
+		x, err := s.w.languages[r.Source].Explain(r.Condition, record)
 		if err != nil {
 			fmt.Fprintln(&b, err)
 			continue

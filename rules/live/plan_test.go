@@ -50,6 +50,9 @@ func newPlan(id int, r *rules.Rule, x rules.Example, match bool, victim int) (*p
 		return p, err.Error()
 	}
 	ev := p.event
+	if ev.Kind == event.Change {
+		return p, "needs the watcher: it is a change of a watched file, which no call by itself is"
+	}
 	if ev.Process == nil {
 		return p, "it has no process"
 	}
