@@ -79,6 +79,9 @@ func NewActs(o ActsOptions) *Acts {
 	if a.process == nil {
 		a.process = func(uint32) *event.Process { return nil }
 	}
+	if a.sight == nil {
+		a.sight = func(Suspicion) {}
+	}
 	if a.container == nil {
 		a.container = func(uint64) *event.Container { return nil }
 	}
@@ -244,7 +247,7 @@ func (a *Acts) note(ev *event.Event, e *effect) {
 		}
 	}
 	a.keep(&d, isWatched, ev.Type.Opens())
-	if !isWatched || a.sight == nil {
+	if !isWatched {
 		return
 	}
 	who := ""
@@ -452,14 +455,43 @@ func (a *Acts) keepOther(d *deed) {
 
 // end notes that a process has ended, and so closed what it had open.
 func (a *Acts) end(ev *event.Event) {
-	id := event.ID{PID: ev.PID, Start: ev.Start}
+	for _, s := range a.closed(event.ID{PID: ev.PID, Start: ev.Start}, ev.Boot) {
+		a.sight(s)
+	}
+}
+
+// closed is what a process that has ended may have written to until then.
+func (a *Acts) closed(id event.ID, boot uint64) (all []Suspicion) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for d := range a.writers.of(keyOfPID(id.PID)) {
-		if d.id == id && d.over == 0 {
-			d.over = ev.Boot
+		if d.id != id || d.over != 0 {
+			continue
+		}
+		d.over = boot
+		who := ""
+		if d.container != nil {
+			who = d.container.ID
+		}
+		for i := range d.names {
+			if n := &d.names[i]; n.name != "" && n.name[0] == '/' {
+				all = append(all, Suspicion{Path: Path{who, n.name}, What: written, Closed: true})
+			}
 		}
 	}
+	return all
+}
+
+// MayWrite says whether somebody has opened a path to write to it, and has neither ended nor is known to have closed it.
+func (a *Acts) MayWrite(p Path) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for d := range a.writers.of(keyOfName(p.Name)) {
+		if d.over == 0 && d.does(p.Name)&written != 0 && (p.Container == "") == (d.container == nil) {
+			return true
+		}
+	}
+	return false
 }
 
 // ---- which paths are watched ----

@@ -533,6 +533,16 @@ func (t *Table) Find(pid uint32) *event.Process {
 	return nil
 }
 
+// FindLate does as Find, and also knows who has just ended, and whose pid nobody else has yet.
+func (t *Table) FindLate(pid uint32) *event.Process {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.byPID[pid]; e != nil {
+		return e.proc
+	}
+	return nil
+}
+
 // Processes returns all that run, in the order in which they were last found in use, roughly.
 func (t *Table) Processes() []*event.Process {
 	t.mu.Lock()

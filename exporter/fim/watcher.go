@@ -1,0 +1,943 @@
+package fim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/yagura-io/yagura/rules/event"
+)
+
+// Options say what a Watcher watches, whom it asks, and whom it tells.
+type Options struct {
+	Config Config
+	Sets   *Sets
+	Root   string // where the host's files are; empty for /
+	Procfs string // empty for /proc
+
+	Containers func() []Running                       // those that run; nil if there are none
+	Container  func(cgroupID uint64) *event.Container // nil if there are none
+	Process    func(pid uint32) *event.Process        // also of who has just ended; nil if nobody is known
+	Lost       func() uint64                          // how many of the kernel's events never came, since the start; nil for none
+
+	Tell   func(*Change)            // never called twice at once; it may keep the change
+	Redact func(text string) string // takes secrets out of a line of a text; without it no differences of texts are told
+	Log    *slog.Logger
+
+	without bool // no witness is asked to begin with: what scans find is all there is, as after events were lost
+}
+
+// Running is a container that runs, and a process of it by which its files are reached.
+type Running struct {
+	*event.Container
+	Process event.ID
+}
+
+// Bounds of what waits to be looked at. A path is looked at once nothing has happened to it for a while, so that what is done to
+// it in a row is one change; but not later than patience allows. Files that may grow are given more time.
+const (
+	settleTime    = 150 * time.Millisecond // acts come up to 20 ms after they were done
+	patience      = 2 * time.Second
+	growing       = 10 // times as long for files that may grow
+	lookEvery     = 50 * time.Millisecond
+	maxSuspicions = 16384
+	maxLooks      = 256 // at once
+	maxTrees      = 256 // directories that wait to be gone through
+	maxContainers = 1024
+	followEvery   = 5 * time.Second  // containers
+	openEvery     = 30 * time.Second // tries to open a store that cannot be opened
+	retryAfter    = time.Minute      // after a scan that has failed
+	lossEvery     = 10 * time.Minute // at most, scans of everything because events of the kernel were lost
+	forgetAfter   = time.Hour        // baselines of containers that have ended
+	maxAgain      = time.Minute      // between looks at a file that is open for writing, without fanotify
+)
+
+// movedOn is beside the kinds of a suspicion: the file has another name that is watched, too.
+const movedOn = KindSet(1 << 15)
+
+// A Watcher finds out what has changed, once a witness tells it where something may have, or by going through all files. What it
+// has told it never tells again, also after it was started anew: the store knows it.
+type Watcher struct {
+	o    Options
+	acts *Acts
+
+	// Set once, by Run, when the store could be opened.
+	store    *Store
+	texts    *Texts
+	fanotify *Fanotify
+	mounts   *Mounts
+
+	looking sync.Mutex // held from a look at files until what was seen is in the store, and told
+
+	mu         sync.Mutex // guards what follows
+	areas      map[string]*area
+	gone       map[string]time.Time // containers that ended, whose baselines are still there
+	suspicions map[Path]*suspicion
+	order      []Path // of suspicions, as they came
+	held       map[Path]*Change
+	heldOrder  []Path
+	lost       uint64 // of the kernel's events, when they were last asked about
+	looseEnds  time.Time
+	drift      bool // what has drifted is to be counted again
+	overlooked uint64
+	failed     error
+	intact     bool
+	wake       [2]chan struct{} // the goroutines that scan trees, and everything
+}
+
+// A suspicion is that something has happened to a path.
+type suspicion struct {
+	first, last time.Time
+	what        KindSet
+	pid         uint32 // by the word of fanotify
+	closed      bool
+	slow        bool
+	again       time.Duration // it was looked at so long ago, and somebody may have written to it since
+}
+
+// NewWatcher returns one that knows of nothing yet. Observe may be called at once.
+func NewWatcher(o Options) *Watcher {
+	o.Root, o.Procfs = cmp.Or(o.Root, "/"), cmp.Or(o.Procfs, "/proc")
+	w := &Watcher{o: o, areas: map[string]*area{}, gone: map[string]time.Time{}, suspicions: map[Path]*suspicion{}, held: map[Path]*Change{},
+		wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
+	w.acts = NewActs(ActsOptions{Sets: o.Sets, Root: o.Root, Procfs: o.Procfs, Process: o.Process, Container: o.Container, Sight: w.Suspect})
+	return w
+}
+
+// Prepare asks the kernel for fanotify's queues, while the process still has the privilege to have them.
+func (w *Watcher) Prepare() {
+	if w.o.without || w.o.Config.Store == "" {
+		return
+	}
+	var err error
+	w.fanotify, err = NewFanotify(FanotifyOptions{Log: w.o.Log, Enter: func(p Path) bool { return w.o.Sets.MayContain(p.Container != "", p.Name) }})
+	if err != nil {
+		w.o.Log.Warn("files are watched without fanotify: what the kernel's programs do not tell is found by scans", "err", err)
+		w.fanotify = nil
+	}
+	if w.mounts, err = NewMounts(w.o.Log); err != nil {
+		w.o.Log.Warn("mounts over watched files are found by scans only", "err", err)
+		w.mounts = nil
+	}
+}
+
+// Observe takes note of an event of the kernel. It is called by one goroutine, and only enqueues.
+func (w *Watcher) Observe(ev *event.Event) {
+	if w.o.Config.Store != "" {
+		w.acts.Observe(ev)
+	}
+}
+
+// Interest is what must leave the kernel so that the watcher can tell who has changed a file.
+func (w *Watcher) Interest() event.Interest {
+	if w.o.Config.Store == "" {
+		return event.Interest{}
+	}
+	return InterestIn(w.o.Sets)
+}
+
+// A Suspicion is what a witness has seen, or thinks to have seen.
+type Suspicion struct {
+	Path   Path
+	What   KindSet
+	Moved  bool   // it is called something else now that is watched, too
+	Closed bool   // who had it open for writing has closed it
+	PID    uint32 // who it was, 0 if that is not known
+}
+
+// Suspect has a path looked at soon. It never blocks, and costs little for paths that nobody watches.
+func (w *Watcher) Suspect(s Suspicion) {
+	of := w.o.Sets.Match(s.Path.Container != "", s.Path.Name)
+	if of == 0 {
+		if s.What&moving != 0 && w.o.Sets.MayContain(s.Path.Container != "", s.Path.Name) {
+			w.goThrough(s.Path, false, s.PID)
+		}
+		return
+	}
+	if s.Moved {
+		s.What |= movedOn
+	}
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known := w.suspicions[s.Path]
+	if known == nil {
+		if len(w.suspicions) >= maxSuspicions {
+			w.overlooked++
+			w.queueTree(Path{s.Path.Container, filepath.Dir(s.Path.Name)}, true, 0)
+			return
+		}
+		known = &suspicion{first: now, slow: w.mayGrow(of)}
+		w.suspicions[s.Path] = known
+		w.order = append(w.order, s.Path)
+	}
+	if known.first.After(now) { // it was to be looked at later anyway
+		known.first, known.again = now, 0
+	}
+	known.last, known.what, known.closed = now, known.what|s.What, known.closed || s.Closed
+	known.pid = cmp.Or(s.PID, known.pid)
+}
+
+// mayGrow says whether all of some watch sets allow a file to grow.
+func (w *Watcher) mayGrow(of Watches) bool {
+	for i := range of.All() {
+		if w.o.Sets.Set(i).ReadsContent() {
+			return false
+		}
+	}
+	return true
+}
+
+// goThrough has all that is in a directory looked at. If it is because a witness has lost something, that is reconciled then. Else
+// it may be known whose doing it is that what is in there has changed.
+func (w *Watcher) goThrough(dir Path, lossy bool, pid uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queueTree(dir, lossy, pid)
+}
+
+// queueTree is goThrough with mu held.
+func (w *Watcher) queueTree(dir Path, lossy bool, pid uint32) {
+	r := w.areas[dir.Container]
+	if r == nil {
+		return // what a container has done by now is in its baseline, once it has one
+	}
+	r.queue(uncertain{dir.Name, pid}, lossy)
+	w.wakeScans()
+}
+
+func (w *Watcher) wakeScans() {
+	for _, wake := range w.wake {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Rescan has everything looked at now.
+func (w *Watcher) Rescan() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id := range w.areas {
+		w.queueTree(Path{id, "/"}, false, 0)
+	}
+}
+
+// Run opens the store, builds the baseline if there is none, and looks at what is suspected, and at everything from time to time,
+// until ctx is done. A store that cannot be opened, as it is in use or has been tampered with, is tried again; nothing is told
+// until then.
+func (w *Watcher) Run(ctx context.Context) error {
+	if w.o.Config.Store == "" {
+		<-ctx.Done()
+		return nil
+	}
+	defer w.close()
+	if !w.open(ctx) {
+		return nil
+	}
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	if w.fanotify != nil {
+		parts.Go(func() {
+			if err := w.fanotify.Run(ctx, w.sighted); err != nil && ctx.Err() == nil {
+				w.o.Log.Error("fanotify tells nothing any more: what the kernel's programs do not tell is found by scans", "err", err)
+			}
+		})
+	}
+	if w.mounts != nil {
+		parts.Go(func() {
+			if err := w.mounts.Run(ctx, w.mounted); err != nil && ctx.Err() == nil {
+				w.o.Log.Error("mounts are not watched any more", "err", err)
+			}
+		})
+	}
+	parts.Go(func() { w.scanAll(ctx, w.nextTrees, w.wake[0]) })
+	parts.Go(func() { w.scanAll(ctx, w.nextScan, w.wake[1]) })
+	w.lookAll(ctx)
+	return nil
+}
+
+// open opens the store as soon as that can be done, and says whether it could.
+func (w *Watcher) open(ctx context.Context) bool {
+	said := ""
+	for {
+		store, err := openOrMake(w.o.Config.Store)
+		if err == nil {
+			w.store = store
+			break
+		}
+		w.mu.Lock()
+		w.failed, w.intact = err, !errors.Is(err, ErrTampered) && !errors.Is(err, ErrCorrupt)
+		w.mu.Unlock()
+		if text := err.Error(); text != said {
+			said = text
+			w.o.Log.Error("files are not watched until the baseline can be opened", "err", err, "tried_again_every", openEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(openEvery):
+		}
+	}
+	var err error
+	if w.o.Redact == nil {
+		w.o.Log.Debug("changes are told without what has changed in texts: nobody takes out secrets")
+	} else if w.texts, err = OpenTexts(w.o.Config.Store+".texts", TextOptions{Redact: w.o.Redact, Log: w.o.Log}); err != nil {
+		w.o.Log.Warn("changes are told without what has changed in texts", "err", err)
+	}
+	root, err := unix.Open(w.o.Root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = w.enter(nil, root, filepath.Join(w.o.Procfs, "1/mountinfo"))
+	}
+	w.mu.Lock()
+	w.failed, w.intact = err, true
+	w.lost = w.lostEvents()
+	w.mu.Unlock()
+	if err != nil {
+		w.o.Log.Error("files are not watched", "root", w.o.Root, "err", err)
+	}
+	return err == nil
+}
+
+func openOrMake(path string) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make room for the baseline: %w", err)
+	}
+	return Open(path, StoreOptions{})
+}
+
+// close tells what was held back, and gives back all that Prepare and Run have opened.
+func (w *Watcher) close() {
+	if w.store != nil {
+		w.tellHeld(true)
+	}
+	w.mu.Lock()
+	areas := slices.Collect(maps.Values(w.areas))
+	w.areas = map[string]*area{}
+	w.mu.Unlock()
+	var err error
+	for _, r := range areas {
+		err = errors.Join(err, r.close())
+	}
+	if w.fanotify != nil {
+		err = errors.Join(err, w.fanotify.Close())
+	}
+	if w.mounts != nil {
+		err = errors.Join(err, w.mounts.Close())
+	}
+	if w.texts != nil {
+		err = errors.Join(err, w.texts.Close())
+	}
+	if w.store != nil {
+		err = errors.Join(err, w.store.Close())
+	}
+	if err != nil {
+		w.o.Log.Warn("watching of files ends", "err", err)
+	}
+}
+
+// Store is the baseline, nil until Run has opened it.
+func (w *Watcher) Store() *Store {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.areas[""] == nil {
+		return nil
+	}
+	return w.store
+}
+
+// sighted takes the word of fanotify.
+func (w *Watcher) sighted(s Sighting) {
+	if s.Overflow {
+		w.goThrough(Path{s.Path.Container, cmp.Or(s.Path.Name, "/")}, true, 0)
+		return
+	}
+	what := kindsSeen(s.What)
+	if s.OldPath != nil {
+		w.Suspect(Suspicion{Path: *s.OldPath, What: left, Moved: w.o.Sets.Match(s.Path.Container != "", s.Path.Name) != 0, PID: s.PID})
+	}
+	w.Suspect(Suspicion{Path: s.Path, What: what, Closed: s.What&SawClosed != 0, PID: s.PID})
+	if s.IsDir && s.What&(SawRenamed|SawMovedIn|SawMovedOut|SawCreated) != 0 {
+		w.goThrough(s.Path, false, s.PID)
+		if s.OldPath != nil {
+			w.goThrough(*s.OldPath, false, s.PID)
+		}
+	}
+}
+
+// kindsSeen are the kinds of change that may be behind what was seen.
+func kindsSeen(what What) (kinds KindSet) {
+	for _, of := range [...]struct {
+		what  What
+		kinds KindSet
+	}{
+		{SawCreated | SawFound, made | linked}, {SawDeleted, gone | linked}, {SawRenamed | SawMovedIn, arrived}, {SawMovedOut, left},
+		{SawModified | SawClosed, written}, {SawAttributes, owned | allowed | tagged | flagged | linked},
+	} {
+		if what&of.what != 0 {
+			kinds |= of.kinds
+		}
+	}
+	return kinds
+}
+
+// mounted tells of what is mounted over what is watched, or ceases to be, and has what is there now looked at.
+func (w *Watcher) mounted(m MountSighting) {
+	container := m.Path.Container != ""
+	of := w.o.Sets.Match(container, m.Path.Name)
+	if of == 0 && !w.o.Sets.MayContain(container, m.Path.Name) {
+		return
+	}
+	kind := Unmounted
+	if m.Mounted {
+		kind = Mounted
+	}
+	w.looking.Lock()
+	w.found(&Difference{Path: m.Path}, &suspicion{first: m.At.Add(-settleTime), last: m.At, what: 1 << kind}, 1<<kind)
+	w.looking.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.areas[m.Path.Container]; r != nil {
+		r.remark = true
+		w.queueTree(m.Path, false, 0)
+	}
+}
+
+// lookAll looks at what is suspected, follows containers, and settles what was held, until ctx is done.
+func (w *Watcher) lookAll(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	var followed, housekept time.Time
+	for ctx.Err() == nil {
+		now := time.Now()
+		if now.Sub(followed) >= followEvery {
+			followed = now
+			w.follow(now)
+		}
+		if err := w.lookAt(ctx, w.due(now)); err != nil && ctx.Err() == nil {
+			w.fail("what was seen cannot be compared with the baseline: a scan will", err)
+		}
+		if now.Sub(housekept) >= time.Second {
+			housekept = now
+			w.noteLosses(now)
+			w.tellHeld(false)
+			w.countDrift()
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// fail says that something could not be done, in the log and the series; everything is looked at again after a while.
+func (w *Watcher) fail(message string, err error) {
+	w.o.Log.Error(message, "err", err, "again_in", retryAfter)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failed = err
+	if errors.Is(err, ErrTampered) || errors.Is(err, ErrCorrupt) {
+		w.intact = false
+	}
+	for _, r := range w.areas {
+		r.unreconciled++
+		r.next = earliest(r.next, time.Now().Add(retryAfter))
+	}
+}
+
+func (w *Watcher) lostEvents() uint64 {
+	if w.o.Lost == nil {
+		return 0
+	}
+	return w.o.Lost()
+}
+
+// noteLosses has everything looked at after events of the kernel were lost: fanotify may not have seen all of it.
+func (w *Watcher) noteLosses(now time.Time) {
+	lost := w.lostEvents()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.areas[""]
+	if r == nil || lost == w.lost {
+		return
+	}
+	w.lost = lost
+	r.unreconciled++
+	r.next = earliest(r.next, latest(now, r.scanned.Add(lossEvery)))
+}
+
+// follow begins to watch containers that run, and ceases to watch those that do not any more.
+func (w *Watcher) follow(now time.Time) {
+	if w.o.Containers == nil || len(w.o.Sets.Roots(true)) == 0 {
+		return
+	}
+	running := map[string]bool{}
+	for _, c := range w.o.Containers() {
+		running[c.ID] = true
+		w.mu.Lock()
+		known, many := w.areas[c.ID] != nil, len(w.areas) > maxContainers
+		w.mu.Unlock()
+		if known || many {
+			continue
+		}
+		root, err := w.acts.rootOf(c.Process)
+		if err == nil {
+			err = w.enter(c.Container, root, filepath.Join(w.o.Procfs, fmt.Sprint(c.Process.PID), "mountinfo"))
+		}
+		if err != nil {
+			w.o.Log.Debug("a container's files are not watched", "container", c.ID, "err", err) // it ends just now, or another process is tried next
+		}
+	}
+	w.mu.Lock()
+	var ended []*area
+	for id, r := range w.areas {
+		if id != "" && !running[id] {
+			ended = append(ended, r)
+			delete(w.areas, id)
+			w.gone[id] = now
+		}
+	}
+	var forgotten []string
+	for id, since := range w.gone {
+		if running[id] {
+			delete(w.gone, id)
+		} else if now.Sub(since) >= forgetAfter {
+			delete(w.gone, id)
+			forgotten = append(forgotten, id)
+		}
+	}
+	w.mu.Unlock()
+	for _, r := range ended {
+		w.leave(r)
+	}
+	for _, id := range forgotten {
+		if w.texts != nil {
+			err := w.texts.ForgetContainer(id)
+			w.o.Log.Debug("texts of a container are forgotten", "container", id, "err", err)
+		}
+		if err := w.store.Forget(id); err != nil {
+			w.o.Log.Warn("a container's baseline is not forgotten", "container", id, "err", err)
+		}
+	}
+}
+
+// enter begins to watch the files of a container, or with nil of the host, below an open directory that is the area's from then on.
+func (w *Watcher) enter(in *event.Container, root int, mountinfo string) error {
+	container := ""
+	if in != nil {
+		container = in.ID
+	}
+	r, err := newArea(in, container, root, w.o)
+	if err != nil {
+		return errors.Join(err, unix.Close(root))
+	}
+	if w.mounts != nil {
+		if err := w.mounts.Watch(container, mountinfo); err != nil {
+			w.o.Log.Warn("mounts over watched files are found by scans only", "container", container, "err", err)
+		}
+	}
+	r.next = time.Now()
+	if meta, err := w.store.Meta(container); err == nil && !meta.Completed.IsZero() {
+		r.restore(meta, w.o.Sets)
+		if !w.o.Config.Scan.AtStart && container == "" {
+			r.next = time.Now().Add(w.interval())
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.areas[container] = r
+	w.wakeScans()
+	return nil
+}
+
+func (w *Watcher) leave(r *area) {
+	if w.fanotify != nil {
+		w.fanotify.Unwatch(r.container)
+	}
+	if w.mounts != nil {
+		w.mounts.Unwatch(r.container)
+	}
+	r.scanning.Lock() // until a scan that is going on has ended
+	defer r.scanning.Unlock()
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	if err := r.close(); err != nil {
+		w.o.Log.Debug("a container's files are let go", "container", r.container, "err", err)
+	}
+}
+
+// interval is how long to wait for the next scan; for ever is long enough.
+func (w *Watcher) interval() time.Duration {
+	if w.o.Config.Scan.Interval == 0 {
+		return 100 * 365 * 24 * time.Hour
+	}
+	return w.o.Config.Scan.Interval
+}
+
+// looked is a path that is due, and why.
+type looked struct {
+	suspicion
+	path Path
+}
+
+// due takes the paths that nothing has happened to for a while.
+func (w *Watcher) due(now time.Time) (due []looked) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kept := w.order[:0]
+	for _, p := range w.order {
+		s, settle, wait := w.suspicions[p], settleTime, patience
+		if s.slow {
+			settle, wait = settle*growing, wait*growing
+		}
+		if len(due) == maxLooks || now.Sub(s.last) < settle && now.Sub(s.first) < wait {
+			kept = append(kept, p)
+			continue
+		}
+		due = append(due, looked{*s, p})
+		delete(w.suspicions, p)
+	}
+	clear(w.order[len(kept):])
+	w.order = kept
+	return due
+}
+
+// lookAt tells what has changed at the paths.
+func (w *Watcher) lookAt(ctx context.Context, due []looked) error {
+	if len(due) == 0 {
+		return nil
+	}
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	why := make(map[Path]*suspicion, len(due))
+	var sights []Sight
+	for i := range due {
+		l := &due[i]
+		s, ok, err := w.sight(ctx, l.path, l.what)
+		if err != nil {
+			return err
+		}
+		if ok {
+			why[l.path] = &l.suspicion
+			sights = append(sights, s)
+		}
+		if w.fanotify == nil && l.what&(1<<ContentChanged) != 0 {
+			w.lookAgain(l)
+		}
+	}
+	found, err := w.learn(sights, why)
+	if err != nil {
+		return err
+	}
+	for path, s := range why {
+		const fleeting = 1<<Created | 1<<Deleted
+		if !found[path] && s.what&fleeting == fleeting && s.what&movedOn == 0 && w.isNowhere(path) {
+			w.found(&Difference{Path: path}, s, fleeting) // it came and went
+		}
+	}
+	return nil
+}
+
+// lookAgain has a path looked at later for as long as somebody may write to it, less and less often: without fanotify nobody tells
+// when he does.
+func (w *Watcher) lookAgain(l *looked) {
+	if !w.acts.MayWrite(l.path) {
+		return
+	}
+	later := min(max(2*l.again, time.Second), maxAgain)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.suspicions[l.path] != nil || len(w.suspicions) >= maxSuspicions/2 {
+		return
+	}
+	at := time.Now().Add(later)
+	w.suspicions[l.path] = &suspicion{first: at, last: at, what: l.what, pid: l.pid, slow: l.slow, again: later}
+	w.order = append(w.order, l.path)
+}
+
+// isNowhere says that nothing is at a path and nothing ever was.
+func (w *Watcher) isNowhere(p Path) bool {
+	e, err := w.store.Get(p)
+	return err == nil && e.Base == nil && e.Now == nil
+}
+
+// sight looks at a path. Not ok is what cannot be looked at, which a scan counts, and what the baseline does not know of yet, and
+// nobody has made meanwhile.
+func (w *Watcher) sight(ctx context.Context, p Path, what KindSet) (s Sight, ok bool, err error) {
+	r := w.area(p.Container)
+	if r == nil {
+		return s, false, nil
+	}
+	e, err := w.store.Get(p)
+	if err != nil {
+		return s, false, err
+	}
+	if e.Base == nil && e.Now == nil && what&(1<<Created) == 0 && !w.isBuilt(r) {
+		return s, false, nil
+	}
+	s = Sight{Path: p}
+	record, err := r.look.Look(ctx, p.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		w.o.Log.Debug("a file cannot be looked at", "path", p.Name, "container", p.Container, "err", err)
+		return s, false, ctx.Err()
+	default:
+		s.Now = &record
+	}
+	s.Of = w.attributes(p, e.Now, s.Now)
+	return s, s.Of != 0, nil
+}
+
+func (w *Watcher) isBuilt(r *area) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return r.built
+}
+
+func (w *Watcher) area(container string) *area {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.areas[container]
+}
+
+// attributes are what the watch sets of a path ask for. Content that may grow, and has, is not asked for.
+func (w *Watcher) attributes(p Path, before, after *Record) (of Attribute) {
+	for i := range w.o.Sets.Match(p.Container != "", p.Name).All() {
+		set := w.o.Sets.Set(i)
+		asked := set.Attributes
+		if before != nil && after != nil && !set.ContentCounts(before, after) {
+			asked &^= Content
+		}
+		of |= asked
+	}
+	return of
+}
+
+// learn has the store know what was seen, and tells how it differs from what was known. looking is held.
+func (w *Watcher) learn(sights []Sight, why map[Path]*suspicion) (found map[Path]bool, err error) {
+	differences, err := w.store.Learn(sights)
+	if err != nil {
+		return nil, err
+	}
+	found = make(map[Path]bool, len(differences))
+	for i := range differences {
+		found[differences[i].Path] = true
+	}
+	for _, d := range joinRenamed(differences) {
+		s := why[d.Path]
+		if s == nil && d.From != "" {
+			s = why[Path{d.Path.Container, d.From}]
+		}
+		w.found(&d, s, kindsOf(&d))
+		if isDir := d.Old != nil && d.Old.Mode.IsDir() || d.New != nil && d.New.Mode.IsDir(); isDir && s != nil && (d.Old == nil || d.New == nil || d.From != "") {
+			w.goThrough(d.Path, false, s.pid)
+			if d.From != "" {
+				w.goThrough(Path{d.Path.Container, d.From}, false, s.pid)
+			}
+		}
+	}
+	return found, nil
+}
+
+// joinRenamed makes one difference of what has gone at one path and come at another.
+func joinRenamed(all []Difference) []Difference {
+	gone := map[place]int{}
+	for i := range all {
+		if d := &all[i]; d.New == nil {
+			gone[place{d.Old.Device, d.Old.Inode}] = i
+		}
+	}
+	joined := map[int]bool{}
+	for i := range all {
+		d := &all[i]
+		if d.Old != nil || d.New == nil {
+			continue
+		}
+		at := place{d.New.Device, d.New.Inode}
+		if from, ok := gone[at]; ok && all[from].Path.Container == d.Path.Container && sameFile(all[from].Old, d.New) {
+			d.From, d.Old, d.Changed = all[from].Path.Name, all[from].Old, Compare(all[from].Old, d.New, Everything)
+			joined[from] = true
+			delete(gone, at)
+		}
+	}
+	kept := all[:0]
+	for i, d := range all {
+		if !joined[i] {
+			kept = append(kept, d)
+		}
+	}
+	return kept
+}
+
+// found makes a change of a difference, if it counts for a watch set, and tells it or holds it back. looking is held.
+func (w *Watcher) found(d *Difference, s *suspicion, kinds KindSet) {
+	c := &Change{Time: time.Now(), Path: d.Path, From: d.From, Before: d.Old, After: d.New}
+	if a := w.area(d.Path.Container); a != nil {
+		c.In = a.in
+	}
+	if !w.count(c, kinds) {
+		return
+	}
+	w.blame(c, s)
+	w.explain(c)
+	if !w.judge(c) && w.hold(c) {
+		return
+	}
+	w.tell(c)
+}
+
+// count notes for which watch sets a change counts, and as what.
+func (w *Watcher) count(c *Change, kinds KindSet) bool {
+	c.Severity = event.Debug
+	container := c.Path.Container != ""
+	of := w.o.Sets.Match(container, c.Path.Name)
+	if c.From != "" {
+		of |= w.o.Sets.Match(container, c.From)
+	}
+	if kinds&(1<<Mounted|1<<Unmounted) != 0 && of == 0 {
+		of = w.below(container, c.Path.Name)
+	}
+	for i := range of.All() {
+		set := w.o.Sets.Set(i)
+		counted := kinds & set.Kinds
+		if c.Before != nil && c.After != nil && !set.ContentCounts(c.Before, c.After) {
+			counted &^= 1 << ContentChanged
+		}
+		if counted == 0 {
+			continue
+		}
+		c.Kinds |= counted
+		c.Watches |= 1 << i
+		c.Severity = min(c.Severity, set.Severity) // emergencies are 0
+	}
+	return c.Watches != 0
+}
+
+// below are the sets that watch something below a directory.
+func (w *Watcher) below(container bool, dir string) (of Watches) {
+	for _, root := range w.o.Sets.Roots(container) {
+		if dir == "/" || len(root) > len(dir) && root[:len(dir)] == dir && root[len(dir)] == '/' {
+			of |= w.o.Sets.Match(container, root)
+		}
+	}
+	return of
+}
+
+// blame finds out who it was, and when.
+func (w *Watcher) blame(c *Change, s *suspicion) {
+	q := Sought{Path: c.Path, What: c.Kinds, To: c.Time, From: w.lastSeen(c.Path.Container)}
+	if c.After != nil {
+		q.Device, q.Inode = c.After.Device, c.After.Inode
+		if changed := time.Unix(0, c.After.Changed); s == nil && changed.After(q.From) && changed.Before(c.Time) {
+			q.From, q.To, c.Time = changed.Add(-settleTime), changed.Add(settleTime), changed
+		}
+	}
+	if s != nil {
+		q.PID, q.From, q.To, q.Closed = s.pid, s.first.Add(-settleTime), s.last, s.closed
+		q.What |= s.what &^ movedOn
+		c.Time = s.last
+	}
+	if c.From != "" {
+		q.What |= arrived
+	}
+	act, confidence := w.acts.Who(q)
+	if confidence == Unexplained {
+		return
+	}
+	c.Actor, c.Confidence = &act.Actor, confidence
+	if confidence >= ByDirectory {
+		c.Time = act.Time
+	}
+}
+
+// lastSeen is when everything was last looked at.
+func (w *Watcher) lastSeen(container string) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.areas[container]; r != nil {
+		return r.scanned
+	}
+	return time.Time{}
+}
+
+// explain adds what has changed in a text.
+func (w *Watcher) explain(c *Change) {
+	diff := false
+	for i := range c.Watches.All() {
+		diff = diff || w.o.Sets.Set(i).Diff
+	}
+	r := w.area(c.Path.Container)
+	if !diff || w.texts == nil || r == nil {
+		return
+	}
+	var now []byte
+	if c.After != nil && c.After.Summed {
+		var err error
+		if now, err = ReadText(r.look, c.Path.Name, c.After.Sum); err != nil {
+			return // it has changed again, and will be told again; or it is no text
+		}
+	}
+	c.Diff, _ = w.texts.Diff(c.Path, c.Before, c.After, now)
+	if c.After == nil {
+		w.texts.Forget(c.Path)
+	} else if now != nil {
+		if err := w.texts.Keep(c.Path, c.After, now); err != nil {
+			w.o.Log.Debug("a text is not kept", "err", err)
+		}
+	}
+}
+
+// tell tells changes, and makes those part of the baseline that were expected. looking is held.
+func (w *Watcher) tell(changes ...*Change) {
+	var expected []Path
+	for _, c := range changes {
+		if !c.Expected || c.Kinds&(1<<Mounted|1<<Unmounted) != 0 {
+			continue
+		}
+		expected = append(expected, c.Path)
+		if c.From != "" {
+			expected = append(expected, Path{c.Path.Container, c.From})
+		}
+	}
+	if err := w.store.Accept(expected...); err != nil {
+		w.o.Log.Warn("expected changes are not made part of the baseline", "count", len(expected), "first", expected[0].Name, "err", err)
+	}
+	w.mu.Lock()
+	w.drift = w.drift || len(changes) > 0
+	for _, c := range changes {
+		if r := w.areas[c.Path.Container]; r != nil {
+			r.counted(c)
+		}
+	}
+	w.mu.Unlock()
+	for _, c := range changes {
+		w.o.Tell(c)
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
