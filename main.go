@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/yagura-io/yagura/bpf"
 	"github.com/yagura-io/yagura/exporter"
+	"github.com/yagura-io/yagura/exporter/fim"
 	"github.com/yagura-io/yagura/exporter/host"
 	"github.com/yagura-io/yagura/exporter/node"
 	"github.com/yagura-io/yagura/exporter/requests"
@@ -39,12 +39,13 @@ type config struct {
 	Containers      containers.Config `yaml:"containers"`
 	Store           promql.Config     `yaml:"store"`
 	Rules           rules.Config      `yaml:"rules"`
+	FIM             fim.Config        `yaml:"fim"`
 }
 
-var defaults = config{exporter.Default, bpf.Default, requests.Default, host.Default, containers.Default, promql.Default, rules.Default}
+var defaults = config{exporter.Default, bpf.Default, requests.Default, host.Default, containers.Default, promql.Default, rules.Default, fim.DefaultConfig}
 
 func (c config) Validate() error {
-	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Requests.Validate(), c.Rules.Validate())
+	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Requests.Validate(), c.Rules.Validate(), c.FIM.Validate())
 }
 
 // program is the command line, and the parts that it makes.
@@ -60,6 +61,7 @@ type program struct {
 	lifecycle *exporter.Lifecycle
 	hits      *exporter.Rules
 	detector  *rules.Detector // without rules if the collector of that name is off
+	fim       *exporter.FIM
 	exporter  *exporter.Exporter
 	store     *promql.Store // nil without --store.path
 }
@@ -72,10 +74,8 @@ func main() {
 	exporter.Commands{Check: func() error { return p.detector.Check(p.config.Rules) }, Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
 	promql.AddQueryCommand(app, "http://"+address)
 	rules.AddCommands(app, &p.config.Rules, p.action)
-	if _, err := app.Parse(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "yagura:", err)
-		os.Exit(1)
-	}
+	_, err := app.Parse(os.Args[1:])
+	os.Exit(exporter.ExitStatus(err, os.Stderr))
 }
 
 // collectors is the one list of collectors, in the order of --help.
@@ -83,13 +83,14 @@ func (p *program) collectors() []exporter.Entry {
 	p.workloads = exporter.NewWorkloads(exporter.WorkloadsOptions{Node: p.node, Flags: p.flags, Requests: p.config.Requests,
 		Name: p.resolver.Name, Groups: p.resolver.Groups, At: p.resolver.At, Containers: p.resolver.Containers, Log: p.log})
 	p.counters = exporter.NewCounters(exporter.Loss{Stage: "buffer", Read: p.node.Agent.LostEvents})
-	p.hits = cmp.Or(p.hits, exporter.NewRules(func() exporter.Detector { return p.detector }))
+	p.hits, p.fim = cmp.Or(p.hits, exporter.NewRules(func() exporter.Detector { return p.detector })), cmp.Or(p.fim, exporter.NoFIM())
 	p.lifecycle = exporter.NewLifecycle(exporter.LifecycleOptions{Ready: func() error { return promql.NotReady(p.flags.Store, p.store) }, Reload: p.reload})
 	return append(p.workloads.Entries(),
 		node.New(node.Options{Procfs: p.flags.Procfs, Sysfs: p.flags.Sysfs, Rootfs: p.flags.Rootfs, Asked: p.selection.Asked, Log: p.log}).Entry(),
 		containers.NewCollector(p.resolver).Entry(),
 		p.counters.Entry(),
 		p.hits.Entry(),
+		p.fim.Entry(),
 		exporter.NewProbes(p.node.Agent).Entry(),
 		exporter.Self(exporter.TableMeasures(func() *host.Table { return p.node.Table })...),
 		p.lifecycle.Entry(),
@@ -114,6 +115,10 @@ func (p *program) start(ctx context.Context) (err error) {
 	p.resolver = containers.New(containers.Options{Root: p.flags.Rootfs, ProcFS: p.flags.Procfs, Config: p.config.Containers, Log: p.log})
 	p.node, err = exporter.StartNode(ctx, exporter.NodeOptions{Flags: p.flags, Want: p.selection.Want(p.config.Kernel),
 		Kernel: p.config.Kernel, Requests: p.config.Requests.Kernel(), Processes: p.config.Processes, Walked: p.resolver.Reconcile, Log: p.log})
+	if err == nil {
+		p.fim, err = exporter.NewFIM(exporter.FIMOptions{Off: !p.selection.On("fim"), Config: p.config.FIM, Flags: p.flags, Node: p.node, Log: p.log,
+			Containers: p.resolver.Containers, Container: p.resolver.Container, Detect: p.detector.EvalChange, Redact: host.Redact})
+	}
 	return err
 }
 
@@ -122,6 +127,7 @@ func (p *program) sink(ev *event.Event) {
 	p.resolver.Attach(ev)
 	if p.node.Table.Attach(ev) {
 		p.counters.Observe(ev)
+		p.fim.Observe(ev)
 		p.detector.Eval(ev)
 	}
 }
@@ -132,54 +138,48 @@ func (p *program) run(ctx context.Context) error {
 		return err
 	}
 	defer p.node.Close()
-	if err := p.detector.Load(p.config.Rules, p.node.Agent.SetInterest); err != nil {
+	if err := p.detector.Load(p.config.Rules, p.fim.Interest(p.node.Agent.SetInterest)); err != nil {
 		return err
 	}
 	p.exporter = exporter.New(exporter.Options{Collectors: p.selection.Enabled(p.collectors()), Log: p.log, Limits: p.config.Limits})
-	mux := http.NewServeMux()
-	parts := &exporter.Parts{}
+	mux, parts := http.NewServeMux(), &exporter.Parts{}
 	server, err := exporter.Listen(p.flags.Web, mux, p.log)
-	if err != nil {
-		return err
+	if err == nil {
+		err = p.routes(mux, parts)
 	}
-	if err := p.routes(mux, parts); err != nil {
+	if err != nil {
 		return err
 	}
 	exporter.GiveUpCapabilities(p.flags.Store, p.config.Requests.TLS, p.log)
 	parts.Add(func(ctx context.Context) error { return p.node.Watch(ctx, p.flags.Record, p.sink) },
-		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, server.Run,
+		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, p.fim.Run, server.Run,
 		p.lifecycle.ReloadOnHangup(p.log))
 	return parts.Run(ctx)
 }
 
 // routes mounts what every part has to show, and opens the store where there is one.
 func (p *program) routes(mux *http.ServeMux, parts *exporter.Parts) (err error) {
-	mux.Handle("/metrics", p.exporter.Handler())
-	mux.Handle("/-/", p.lifecycle)
-	p.workloads.Mount(mux, p.hits)
+	p.exporter.Mount(mux, p.lifecycle)
+	p.workloads.Mount(mux, p.hits, p.fim)
 	p.store, err = promql.OpenIfRoom(promql.Options{Path: p.flags.Store, Config: p.config.Store, Log: p.log,
 		Self: p.exporter.Handler(), Version: version.Version})
-	if err != nil {
-		return err
-	}
-	if p.store != nil {
+	if err == nil && p.store != nil {
 		parts.Add(func(ctx context.Context) error { return errors.Join(p.store.Run(ctx), p.store.Close()) })
 		mux.Handle("/api/v1/", p.store.Handler())
 		p.exporter.AddStore(p.store.Gatherer())
 	}
-	landing, err := exporter.Landing(version.Version, p.store != nil)
-	mux.Handle("/", landing)
-	return err
+	return errors.Join(err, exporter.MountLanding(mux, version.Version, p.store != nil))
 }
 
 func (p *program) reload(context.Context) error {
 	c, err := exporter.ReadConfig(p.flags.Config, defaults)
 	if err == nil {
-		err = p.detector.Load(c.Rules, p.node.Agent.SetInterest)
+		err = p.detector.Load(c.Rules, p.fim.Interest(p.node.Agent.SetInterest))
 	}
 	if err == nil {
 		p.exporter.SetLimits(c.Limits)
 		p.workloads.Reload(c.Requests, p.selection.Want(c.Kernel))
+		p.fim.Reload(c.FIM)
 	}
 	return err
 }
@@ -193,8 +193,7 @@ func (p *program) doctor(ctx context.Context) error {
 }
 
 func (p *program) replay(ctx context.Context) error {
-	p.resolver = containers.New(containers.Options{Log: p.log})
-	p.node.Table = host.NewTable(host.TableOptions{Config: p.config.Processes})
+	p.resolver, p.node.Table = containers.New(containers.Options{Log: p.log}), host.NewTable(host.TableOptions{Config: p.config.Processes})
 	return exporter.Replay(ctx, exporter.ReplayOptions{Flags: p.flags, Out: os.Stdout, Hits: rules.HitsOf(p.config.Rules, p.flags.Rules, os.Stdout),
 		Table: p.node.Table, Walked: p.resolver.Reconcile, Sink: p.sink})
 }

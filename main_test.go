@@ -235,7 +235,16 @@ func (s *server) await(t *testing.T) *server {
 // yagura starts the program on a free port.
 func yagura(t *testing.T, args ...string) *server {
 	t.Helper()
-	return new(server).launch(t, binary(t), append([]string{"run", "--web.listen-address=127.0.0.1:0"}, args...)...)
+	return new(server).launch(t, binary(t), commandLine(args...)...)
+}
+
+// commandLine has the program run on a free port. It watches no files unless an argument speaks of that: it would look at this
+// whole machine, and only one can have the baseline of its default place.
+func commandLine(args ...string) []string {
+	if !strings.Contains(strings.Join(args, " "), "fim") {
+		args = append(args, "--no-collector.fim")
+	}
+	return append([]string{"run", "--web.listen-address=127.0.0.1:0"}, args...)
 }
 
 func (s *server) request(t *testing.T, method, path string, header ...string) *http.Response {
@@ -501,7 +510,7 @@ func secured(t *testing.T, dir string) (s *server, args []string) {
 	return &server{
 		scheme: "https", user: url.UserPassword("watch", "tower"),
 		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
-	}, []string{"run", "--web.listen-address=127.0.0.1:0", "--web.config.file=" + web}
+	}, commandLine("--web.config.file=" + web)
 }
 
 // certificate writes cert.pem and key.pem for 127.0.0.1.
@@ -1414,7 +1423,7 @@ func TestRefusals(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, binary(t), append([]string{"run"}, args...)...)
+		cmd := exec.CommandContext(ctx, binary(t), append([]string{"run", "--no-collector.fim"}, args...)...)
 		cmd.SysProcAttr = attr
 		out, err := cmd.CombinedOutput()
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
@@ -1471,7 +1480,7 @@ func TestRefusals(t *testing.T) {
 	})
 	t.Run("no privileges", func(t *testing.T) {
 		needsRoot(t)
-		y := (&server{attr: unprivileged()}).launch(t, binary(t), "run", free).await(t).ready(t)
+		y := (&server{attr: unprivileged()}).launch(t, binary(t), commandLine()...).await(t).ready(t)
 		p := y.scrape(t, "/metrics")
 		if n := len(p["yagura_probe_attached"].GetMetric()); n == 0 || p.sum("yagura_probe_attached") != 0 {
 			t.Errorf("%d probes, %v attached, want some and none", n, p.sum("yagura_probe_attached"))

@@ -84,7 +84,7 @@ func buildProgram(b *testing.B) string {
 func running(b *testing.B, program string, args ...string) (address string, end func()) {
 	b.Helper()
 	var log text
-	cmd := exec.Command(program, append([]string{"run", "--web.listen-address=127.0.0.1:0"}, args...)...)
+	cmd := exec.Command(program, commandLine(args...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

@@ -107,9 +107,10 @@ func (w *Workloads) Reload(c requests.Config, want bpf.Want) {
 	w.agent.Replan(want)
 }
 
-// Mount adds the tables of processes, of logins, of requests, of connections and of hits.
-func (w *Workloads) Mount(mux *http.ServeMux, hits *Rules) {
+// Mount adds the tables of processes, of logins, of requests, of connections, of hits and of changes of files.
+func (w *Workloads) Mount(mux *http.ServeMux, hits *Rules, changes *FIM) {
 	mux.Handle("/api/yagura/hits", hits.Hits())
+	mux.Handle("/api/yagura/fim", changes.Changes())
 	mux.Handle("/api/yagura/processes", w.usage.Processes())
 	mux.Handle("/api/yagura/sessions", w.usage.Sessions())
 	mux.Handle("/api/yagura/requests", w.requests.Samples())

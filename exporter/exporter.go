@@ -158,6 +158,12 @@ func (e *Exporter) Gather() ([]*dto.MetricFamily, error) {
 // Handler returns the handler of /metrics. The parameters collect[] and exclude[] choose collectors, name[] metrics.
 func (e *Exporter) Handler() http.Handler { return http.HandlerFunc(e.serve) }
 
+// Mount adds /metrics, and what the lifecycle answers.
+func (e *Exporter) Mount(mux *http.ServeMux, l *Lifecycle) {
+	mux.Handle("/metrics", e.Handler())
+	mux.Handle("/-/", l)
+}
+
 func (e *Exporter) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

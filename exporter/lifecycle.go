@@ -113,11 +113,12 @@ func (l *Lifecycle) Update(_ context.Context, ch chan<- prometheus.Metric) error
 	return nil
 }
 
-// Landing returns the page at /; stored says whether there is a store to ask. It answers 404 to every other path.
-func Landing(version string, stored bool) (http.Handler, error) {
+// MountLanding adds the page at /, which answers 404 to every other path; stored says whether there is a store to ask.
+func MountLanding(mux *http.ServeMux, version string, stored bool) error {
 	links := []web.LandingLinks{
 		{Address: "/metrics", Text: "Metrics", Description: "what is seen, as Prometheus scrapes it"},
 		{Address: "/api/yagura/hits", Text: "Hits", Description: "what detection rules have found lately, the latest first"},
+		{Address: "/api/yagura/fim", Text: "Files", Description: "changes of watched files, who made them, and whether they were expected, the latest first"},
 		{Address: "/api/yagura/requests", Text: "Requests", Description: "slow and failed requests, the latest first"},
 		{Address: "/api/yagura/connections", Text: "Connections", Description: "who speaks with whom now, and the processes behind it"},
 		{Address: "/-/ready", Text: "Readiness", Description: "whether everything that was asked for runs"},
@@ -135,7 +136,8 @@ func Landing(version string, stored bool) (http.Handler, error) {
 		Profiling:   "false",
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make the landing page: %w", err)
+		return fmt.Errorf("make the landing page: %w", err)
 	}
-	return page, nil
+	mux.Handle("/", page)
+	return nil
 }
