@@ -448,30 +448,8 @@ func sameIf(same bool) Match {
 	return Differs
 }
 
-// unixMode is a mode as stat(2) has it.
-func unixMode(m uint32) fs.FileMode {
-	mode := fs.FileMode(m & 0o777)
-	for bit, flag := range map[uint32]fs.FileMode{unix.S_ISUID: fs.ModeSetuid, unix.S_ISGID: fs.ModeSetgid, unix.S_ISVTX: fs.ModeSticky} {
-		if m&bit != 0 {
-			mode |= flag
-		}
-	}
-	switch m & unix.S_IFMT {
-	case unix.S_IFDIR:
-		mode |= fs.ModeDir
-	case unix.S_IFLNK:
-		mode |= fs.ModeSymlink
-	case unix.S_IFIFO:
-		mode |= fs.ModeNamedPipe
-	case unix.S_IFSOCK:
-		mode |= fs.ModeSocket
-	case unix.S_IFBLK:
-		mode |= fs.ModeDevice
-	case unix.S_IFCHR:
-		mode |= fs.ModeDevice | fs.ModeCharDevice
-	}
-	return mode
-}
+// unixMode is a mode as stat(2) has it. Where it says no type, as in a list of permissions, it is that of a regular file.
+func unixMode(m uint32) fs.FileMode { return modeOf(uint16(m)) &^ fs.ModeIrregular }
 
 // current looks at the databases' files if that is due, and reads anew what has changed. While one caller does that, the
 // others are served from what was read before.

@@ -316,10 +316,15 @@ func (s *Store) failed(what string, err error) error {
 // Put has the store know exactly what it is given of each path; an entry with neither Base nor Now is forgotten. So many as
 // batchEntries are one transaction.
 func (s *Store) Put(entries []Entry) error {
-	for batch := range slices.Chunk(entries, batchEntries) {
+	return inBatches(s, entries, func(w *storeWriter, e *Entry) error { return w.put(e) })
+}
+
+// inBatches does something with each of many, so many as batchEntries in a transaction.
+func inBatches[T any](s *Store, all []T, do func(w *storeWriter, one *T) error) error {
+	for batch := range slices.Chunk(all, batchEntries) {
 		err := s.update(func(w *storeWriter) error {
 			for i := range batch {
-				if err := w.put(&batch[i]); err != nil {
+				if err := do(w, &batch[i]); err != nil {
 					return err
 				}
 			}
@@ -343,25 +348,14 @@ func (s *Store) Delete(paths ...Path) error {
 
 // Accept makes what was last seen at each path what should be there.
 func (s *Store) Accept(paths ...Path) error {
-	for batch := range slices.Chunk(paths, batchEntries) {
-		err := s.update(func(w *storeWriter) error {
-			for _, p := range batch {
-				e, err := w.get(p)
-				if err != nil {
-					return err
-				}
-				e.Base = e.Now
-				if err := w.put(&e); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	return inBatches(s, paths, func(w *storeWriter, p *Path) error {
+		e, err := w.get(*p)
 		if err != nil {
 			return err
 		}
-	}
-	return nil
+		e.Base = e.Now
+		return w.put(&e)
+	})
 }
 
 // Learn has the store know what was seen, and returns how that differs from what it knew: each difference once, whoever else
