@@ -74,8 +74,7 @@ func main() {
 	exporter.Commands{Check: func() error { return p.detector.Check(p.config.Rules) }, Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
 	promql.AddQueryCommand(app, "http://"+address)
 	rules.AddCommands(app, &p.config.Rules, p.action)
-	_, err := app.Parse(os.Args[1:])
-	os.Exit(exporter.ExitStatus(err, os.Stderr))
+	(&fim.Command{Config: &p.config.FIM, Root: &p.flags.Rootfs}).Add(app, p.action).Exit(app.Parse(os.Args[1:]))
 }
 
 // collectors is the one list of collectors, in the order of --help.

@@ -3,9 +3,7 @@ package exporter
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -16,22 +14,6 @@ type Commands struct {
 	Run, Doctor, Replay func(ctx context.Context) error
 	Check               func() error // of what the configuration names
 	Collectors          func() []Entry
-}
-
-// ExitStatus is what the program exits with after an error, which it writes: 1, or what the error says by ExitCode. An error
-// without a text has been told already.
-func ExitStatus(err error, to io.Writer) int {
-	if err == nil {
-		return 0
-	}
-	if text := err.Error(); text != "" {
-		fmt.Fprintln(to, "yagura:", text)
-	}
-	var exit interface{ ExitCode() int }
-	if errors.As(err, &exit) {
-		return exit.ExitCode()
-	}
-	return 1
 }
 
 // Add adds them to the command line; do wraps each.

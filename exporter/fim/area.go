@@ -28,14 +28,17 @@ type area struct {
 	scanning  sync.RWMutex // held by scans for reading: there may be one of trees beside one of everything
 
 	// Guarded by the watcher's mu.
-	next         time.Time   // of the next scan of everything
-	trees        []uncertain // directories of which all that is beneath is to be looked at
-	owed, owing  uint64      // of unreconciled, those that trees are for which wait, and which are scanned now
-	unreconciled uint64      // losses of witnesses after which not everything they may be about was looked at
-	marked       bool        // fanotify's marks are set
-	remark       bool        // they are to be set again, for what was mounted
-	built        bool        // the baseline is complete
-	files        []uint64    // by watch set
+	began        time.Time     // of the last scan of everything that has ended
+	failed       error         // why that has not come to its end
+	ended        chan struct{} // closed when the next one has
+	next         time.Time     // of the next scan of everything
+	trees        []uncertain   // directories of which all that is beneath is to be looked at
+	owed, owing  uint64        // of unreconciled, those that trees are for which wait, and which are scanned now
+	unreconciled uint64        // losses of witnesses after which not everything they may be about was looked at
+	marked       bool          // fanotify's marks are set
+	remark       bool          // they are to be set again, for what was mounted
+	built        bool          // the baseline is complete
+	files        []uint64      // by watch set
 	drifted      []uint64
 	baseline     time.Time // when it was completed
 	scanned      time.Time
@@ -45,7 +48,8 @@ type area struct {
 }
 
 func newArea(in *event.Container, container string, root int, o Options) (*area, error) {
-	r := &area{in: in, container: container, root: root, files: make([]uint64, o.Sets.Len()), drifted: make([]uint64, o.Sets.Len())}
+	r := &area{in: in, container: container, root: root, files: make([]uint64, o.Sets.Len()), drifted: make([]uint64, o.Sets.Len()),
+		ended: make(chan struct{})}
 	var err error
 	if r.look, err = NewLooker(LookOptions{Root: descriptor(root), MaxSize: int64(o.Config.Scan.MaxFileSize)}); err != nil {
 		return nil, err
@@ -125,8 +129,17 @@ func (w *Watcher) scanAll(ctx context.Context, next func(now time.Time) (*scanJo
 			timer.Stop()
 			continue
 		}
-		if err := w.scan(ctx, job); err != nil && ctx.Err() == nil && w.area(job.area.container) == job.area {
+		began := time.Now()
+		err := w.scan(ctx, job)
+		if err != nil && ctx.Err() == nil && w.area(job.area.container) == job.area {
 			w.fail("files could not be scanned", err)
+		}
+		if job.whole {
+			w.mu.Lock()
+			job.area.began, job.area.failed = began, err
+			close(job.area.ended)
+			job.area.ended = make(chan struct{})
+			w.mu.Unlock()
 		}
 	}
 }
@@ -190,11 +203,9 @@ func (w *Watcher) scan(ctx context.Context, job *scanJob) error {
 	}
 	sets := signatureOf(w.o.Config)
 	files := make([]uint64, w.o.Sets.Len())
-	o := ScanOptions{Store: w.store, Container: r.container, Roots: job.roots, Part: !job.whole,
-		// What is watched for the first time was there before: it is no creation.
-		Build: meta.Completed.IsZero() || job.whole && meta.Sets != "" && meta.Sets != sets,
-		Look:  LookOptions{Root: descriptor(r.root), MaxSize: int64(w.o.Config.Scan.MaxFileSize)},
-		Tell:  func(d Difference) error { return w.tellScanned(ctx, &d, job) }}
+	o := ScanOptions{Store: w.store, Container: r.container, Roots: job.roots, Part: !job.whole, Build: meta.Completed.IsZero(),
+		Look: LookOptions{Root: descriptor(r.root), MaxSize: int64(w.o.Config.Scan.MaxFileSize)},
+		Tell: func(d Difference) error { return w.tellScanned(ctx, &d, job) }}
 	o.Enter, o.Match = w.o.Sets.walk(r.container != "", files)
 	if !job.whole { // somebody waits for it
 		_, err := Scan(ctx, o)
@@ -212,11 +223,37 @@ func (w *Watcher) scan(ctx context.Context, job *scanJob) error {
 		defer w.mu.Unlock()
 		r.progress = p
 	}
+	if meta.Sets != "" && meta.Sets != sets && !o.Build {
+		if err := w.takeNew(ctx, o, meta.Sets); err != nil {
+			return err
+		}
+	}
 	result, err := Scan(ctx, o)
 	if err != nil {
 		return err
 	}
 	return w.scanned(ctx, job, &result, files, sets, o.Build)
+}
+
+// takeNew makes what is watched for the first time part of the baseline: it was there before, and is no creation.
+func (w *Watcher) takeNew(ctx context.Context, o ScanOptions, sets string) error {
+	before := setsBefore(sets, Resolver(w.o.Root))
+	if before == nil {
+		w.o.Log.Warn("other paths are watched than before, and it is not known which were: what is new is taken for what was there")
+		o.Tell = func(Difference) error { return nil }
+		o.Part = true
+	} else {
+		onlyNew(&o, before)
+	}
+	o.Build = true
+	o.Match = uncounted(o.Match)
+	_, err := Scan(ctx, o)
+	return err
+}
+
+// uncounted has a scan count no files.
+func uncounted(match func(string, bool) Attribute) func(string, bool) Attribute {
+	return func(path string, _ bool) Attribute { return match(path, false) }
 }
 
 // walk is what a scan asks of the sets: which directories it enters, and what of a path is looked at. It counts files by set.
@@ -306,20 +343,7 @@ func (w *Watcher) tellScanned(ctx context.Context, d *Difference, job *scanJob) 
 	if w.suspectFound(d, paths, job) {
 		return nil
 	}
-	w.looking.Lock()
-	defer w.looking.Unlock()
-	var sights []Sight
-	for _, p := range paths {
-		s, ok, err := w.sight(ctx, p, 1<<Created)
-		if err != nil {
-			return err
-		}
-		if ok {
-			sights = append(sights, s)
-		}
-	}
-	_, err := w.learn(sights, nil)
-	return err
+	return w.lookNow(ctx, d)
 }
 
 // suspectFound makes suspicions of a difference, if it is of just now or suspected already, and there is room for them.
@@ -435,19 +459,24 @@ func (w *Watcher) Stats() Stats {
 	return s
 }
 
-// signatureOf tells apart what is watched: the paths and attributes of all sets.
+// maxSignature bounds what a Meta has of the sets.
+const maxSignature = 128 << 10
+
+// signatureOf tells apart what is watched: the paths and attributes of all sets, in JSON as a configuration has them, so that those that
+// were watched before can be made again; of very many a sum.
 func signatureOf(c Config) string {
 	all, err := c.all()
 	if err != nil {
 		return ""
 	}
-	type watched struct {
-		Name, Of                            string
-		Paths, Include, Exclude, Attributes []string
-		Recursive                           *bool
-		Rest                                bool
+	type watched struct { // of a WatchConfig, as it is read again
+		Name                                string
+		Of                                  string   `json:",omitempty"`
+		Paths, Include, Exclude, Attributes []string `json:",omitempty"`
+		Recursive                           *bool    `json:",omitempty"`
+		Rest                                bool     `json:",omitempty"`
 	}
-	var what []watched
+	what := []watched{}
 	for _, s := range all {
 		what = append(what, watched{s.Name, s.Of, s.Paths, s.Include, s.Exclude, s.Attributes, s.Recursive, s.Rest})
 	}
@@ -455,6 +484,9 @@ func signatureOf(c Config) string {
 	if err != nil {
 		return fmt.Sprint(err)
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+	if len(text) > maxSignature {
+		sum := sha256.Sum256(text)
+		return hex.EncodeToString(sum[:])
+	}
+	return string(text)
 }

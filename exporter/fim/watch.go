@@ -27,7 +27,8 @@ type Config struct {
 	Scan        ScanConfig          `yaml:"scan"`
 	Maintenance []MaintenanceConfig `yaml:"maintenance"` // when changes are expected
 	Actors      []ActorConfig       `yaml:"actors"`      // whose changes are expected
-	Store       string              `yaml:"store"`       // the file of the baseline
+	Store       string              `yaml:"store"`       // the file of the baseline; empty: nothing is watched
+	Key         string              `yaml:"key"`         // the file of its key; empty: that of the baseline with .key behind it
 }
 
 // A WatchConfig is a watch set. Paths, and the globs of include and exclude that have a slash, mean what they match and all
@@ -113,6 +114,9 @@ const wantName = "want 1 to 64 letters, digits, _ and -, which do not begin it"
 func (c Config) Validate() error {
 	if c.Store != "" && !path.IsAbs(c.Store) {
 		return fmt.Errorf("fim.store: %q: want an absolute path", c.Store)
+	}
+	if c.Key != "" && !path.IsAbs(c.Key) {
+		return fmt.Errorf("fim.key: %q: want an absolute path", c.Key)
 	}
 	if err := c.Scan.validate(); err != nil {
 		return fmt.Errorf("fim.scan.%w", err)

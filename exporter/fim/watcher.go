@@ -226,13 +226,96 @@ func (w *Watcher) wakeScans() {
 	}
 }
 
-// Rescan has everything looked at now.
-func (w *Watcher) Rescan() {
+// ScanNow looks at all files of the host, and returns once that is done. It builds the baseline if there is none; anew, what is known
+// of the host is forgotten first.
+func (w *Watcher) ScanNow(ctx context.Context, anew bool) error {
+	if anew {
+		err := w.alone(func(a *area) error {
+			w.mu.Lock()
+			a.built = false
+			w.mu.Unlock()
+			return w.store.Forget("")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	asked := time.Now()
+	a := w.area("")
+	if a == nil {
+		return errors.New("files are not watched any more")
+	}
+	w.mu.Lock()
+	a.next = asked
+	w.wakeScans()
+	w.mu.Unlock()
+	for {
+		w.mu.Lock()
+		ended, began, err := a.ended, a.began, a.failed
+		w.mu.Unlock()
+		if began.After(asked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ended:
+		}
+	}
+}
+
+// alone does something to the host's baseline while nobody else compares files with it.
+func (w *Watcher) alone(do func(a *area) error) error {
+	a := w.area("")
+	if a == nil {
+		return errors.New("files are not watched any more")
+	}
+	a.scanning.Lock()
+	defer a.scanning.Unlock()
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	return do(a)
+}
+
+// lookNow looks at where a difference was found, has the store know what is there now, and tells that.
+func (w *Watcher) lookNow(ctx context.Context, d *Difference) error {
+	paths := []Path{d.Path}
+	if d.From != "" {
+		paths = append(paths, Path{d.Path.Container, d.From})
+	}
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	var sights []Sight
+	for _, p := range paths {
+		s, ok, err := w.sight(ctx, p, 1<<Created)
+		if err != nil {
+			return err
+		}
+		if ok {
+			sights = append(sights, s)
+		}
+	}
+	_, err := w.learn(sights, nil)
+	return err
+}
+
+// changed takes note of what a command has done to the baseline. One that was imported is compared with the files.
+func (w *Watcher) changed() {
+	meta, err := w.store.Meta("")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id := range w.areas {
-		w.queueTree(Path{id, "/"}, false, 0)
+	w.drift, w.looseEnds = true, time.Time{}
+	if a := w.areas[""]; a != nil && err == nil && meta.Scanned.IsZero() {
+		a.next = time.Now()
+		w.wakeScans()
 	}
+}
+
+// control lets commands reach the store.
+func (w *Watcher) control() *Control {
+	return NewControl(ControlOptions{Config: w.o.Config, Root: w.o.Root, Sets: func() *Sets { return w.o.Sets }, Store: w.Store, Stats: w.Stats,
+		Rescan: w.ScanNow, Learn: w.lookNow, Changed: w.changed, Log: w.o.Log,
+		Alone: func(_ context.Context, do func() error) error { return w.alone(func(*area) error { return do() }) }})
 }
 
 // Run opens the store, builds the baseline if there is none, and looks at what is suspected, and at everything from time to time,
@@ -263,6 +346,11 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		})
 	}
+	parts.Go(func() {
+		if err := w.control().Run(ctx); err != nil {
+			w.o.Log.Error("commands cannot reach the baseline any more", "err", err)
+		}
+	})
 	parts.Go(func() { w.scanAll(ctx, w.nextTrees, w.wake[0]) })
 	parts.Go(func() { w.scanAll(ctx, w.nextScan, w.wake[1]) })
 	w.lookAll(ctx)
@@ -273,7 +361,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 func (w *Watcher) open(ctx context.Context) bool {
 	said := ""
 	for {
-		store, err := openOrMake(w.o.Config.Store)
+		store, err := openOrMake(w.o.Config)
 		if err == nil {
 			w.store = store
 			break
@@ -311,11 +399,11 @@ func (w *Watcher) open(ctx context.Context) bool {
 	return err == nil
 }
 
-func openOrMake(path string) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+func openOrMake(c Config) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(c.Store), 0o700); err != nil {
 		return nil, fmt.Errorf("make room for the baseline: %w", err)
 	}
-	return Open(path, StoreOptions{})
+	return Open(c.Store, StoreOptions{Key: c.Key})
 }
 
 // close tells what was held back, and gives back all that Prepare and Run have opened.

@@ -246,10 +246,52 @@ func TestPathsWatchedForTheFirstTimeAreNoCreations(t *testing.T) {
 	w := guard(t, root, everything("/etc"), nil)
 	w.stop()
 	must(t, os.WriteFile(root+"/etc/a", []byte("while it was down"), 0o644))
+	fill(t, root, "etc/added") // where it was watched before
 	more := guard(t, root, everything("/etc", "/usr"), nil)
-	more.wants("/etc/a content")
+	more.wants("/etc/a content", "/etc/added created")
 	must(t, os.WriteFile(root+"/usr/b", []byte("other"), 0o644))
-	more.wants("/etc/a content", "/usr/b content")
+	more.wants("/etc/a content", "/etc/added created", "/usr/b content")
+	if n := len(signatureOf(DefaultConfig)); n > maxSignature/2 {
+		t.Errorf("the shipped sets take %d bytes of a Meta", n)
+	}
+}
+
+func TestCommandsReachTheStoreOfAWatcher(t *testing.T) {
+	root := watchedRoot(t)
+	fill(t, root, "etc/a", "etc/b")
+	w := guard(t, root, everything("/etc"), func(o *Options) { o.without = true })
+	must(t, os.WriteFile(root+"/etc/a", []byte("other"), 0o644))
+	must(t, os.Remove(root+"/etc/b"))
+	run := func(j *job) (string, error) {
+		t.Helper()
+		var out strings.Builder
+		err := ask(t.Context(), root+".state/fim.db", j, nil, &out, io.Discard, func(Progress) {})
+		return out.String(), err
+	}
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		out, err := run(&job{Do: "verify"})
+		if err == nil && strings.HasPrefix(out, "ok: ") {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("verify says %q, %v", out, err)
+		}
+	}
+	out, err := run(&job{Do: "accept", Paths: []octets{"/etc/a"}})
+	if err != nil || !strings.HasPrefix(out, `accepted "/etc/a": content`) && !strings.HasPrefix(out, "accepted /etc/a: content") {
+		t.Errorf("accept says %q, %v", out, err)
+	}
+	w.wants("/etc/a content") // which is told before it is accepted
+	if err := w.ScanNow(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+	w.wants("/etc/a content", "/etc/b deleted")
+	w.until("only what was not accepted has drifted", func() bool { return w.Stats().Drifted[0] == 1 })
+	if _, err := run(&job{Do: "init", Force: true}); err != nil {
+		t.Errorf("init --force: %v", err)
+	}
+	w.until("nothing has drifted", func() bool { return w.Stats().Drifted[0] == 0 })
+	w.wants("/etc/a content", "/etc/b deleted")
 }
 
 func TestFilesThatMayGrowAreTrackedForWhatMatters(t *testing.T) {
