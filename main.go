@@ -188,7 +188,7 @@ func (p *program) doctor(ctx context.Context) error {
 		return err
 	}
 	defer p.node.Close()
-	return p.node.WriteDoctor(os.Stdout, p.resolver.Report(ctx))
+	return p.node.WriteDoctor(os.Stdout, p.resolver.Report(ctx), p.fim.Report())
 }
 
 func (p *program) replay(ctx context.Context) error {

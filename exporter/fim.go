@@ -171,6 +171,14 @@ func (f *FIM) Reload(c fim.Config) {
 	}
 }
 
+// Report says by what files are watched here, for `yagura doctor`.
+func (f *FIM) Report() []string {
+	if f.watcher == nil {
+		return []string{"not watched: the collector fim is off, or fim.store is empty"}
+	}
+	return f.watcher.Report()
+}
+
 // Run watches until ctx is done.
 func (f *FIM) Run(ctx context.Context) error {
 	if f.watcher == nil {

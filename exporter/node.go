@@ -227,8 +227,9 @@ func GiveUpCapabilities(store string, tls requests.TLSConfig, log *slog.Logger) 
 // Close detaches from the kernel.
 func (n *Node) Close() error { return n.Agent.Close() }
 
-// WriteDoctor says what this kernel and host allow, and why something is off. Each runtime is one line.
-func (n *Node) WriteDoctor(w io.Writer, runtimes []string) error {
+// WriteDoctor says what this kernel and host allow, and why something is off. Each runtime is one line, and so is what there is to
+// say of the watching of files.
+func (n *Node) WriteDoctor(w io.Writer, runtimes, files []string) error {
 	b := &strings.Builder{}
 	fmt.Fprintf(b, "Control groups  version %d", n.Layout.Version)
 	if n.Layout.Version == 1 {
@@ -264,6 +265,10 @@ func (n *Node) WriteDoctor(w io.Writer, runtimes []string) error {
 	fmt.Fprintf(b, "  %.1f MiB for %d workloads\n", float64(total)/(1<<20), n.Agent.SlotLimit())
 	fmt.Fprintf(b, "Container runtimes\n")
 	for _, line := range runtimes {
+		fmt.Fprintf(b, "  %s\n", line)
+	}
+	fmt.Fprintf(b, "Integrity of files\n")
+	for _, line := range files {
 		fmt.Fprintf(b, "  %s\n", line)
 	}
 	_, err := io.WriteString(w, b.String())

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // for images that have none
 
 	"github.com/alecthomas/units"
 	"golang.org/x/sys/unix"

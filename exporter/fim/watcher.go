@@ -76,6 +76,7 @@ type Watcher struct {
 	store    *Store
 	texts    *Texts
 	fanotify *Fanotify
+	refused  error // why there is none
 	mounts   *Mounts
 
 	looking sync.Mutex // held from a look at files until what was seen is in the store, and told
@@ -124,12 +125,33 @@ func (w *Watcher) Prepare() {
 	w.fanotify, err = NewFanotify(FanotifyOptions{Log: w.o.Log, Enter: func(p Path) bool { return w.o.Sets.MayContain(p.Container != "", p.Name) }})
 	if err != nil {
 		w.o.Log.Warn("files are watched without fanotify: what the kernel's programs do not tell is found by scans", "err", err)
-		w.fanotify = nil
+		w.fanotify, w.refused = nil, err
 	}
 	if w.mounts, err = NewMounts(w.o.Log); err != nil {
 		w.o.Log.Warn("mounts over watched files are found by scans only", "err", err)
 		w.mounts = nil
 	}
+}
+
+// Report says by what files are watched here, and why not by more. It is for people, and asked before Run.
+func (w *Watcher) Report() (lines []string) {
+	switch {
+	case w.fanotify == nil:
+		lines = append(lines, fmt.Sprintf("fanotify  OFF: %v", w.refused))
+	case w.fanotify.pairs:
+		lines = append(lines, "fanotify  on, a rename told as two events")
+	default:
+		lines = append(lines, "fanotify  on")
+	}
+	store, err := Open(w.o.Config.Store, StoreOptions{Key: w.o.Config.Key, ReadOnly: true})
+	if err != nil {
+		return append(lines, fmt.Sprintf("baseline  %v", err))
+	}
+	meta, err := store.Meta("")
+	if err = errors.Join(err, store.Close()); err != nil || meta.Completed.IsZero() {
+		return append(lines, fmt.Sprintf("baseline  %v", cmp.Or(err, ErrIncomplete)))
+	}
+	return append(lines, fmt.Sprintf("baseline  %d files, completed %s", meta.Files, meta.Completed.Format(time.RFC3339)))
 }
 
 // Observe takes note of an event of the kernel. It is called by one goroutine, and only enqueues.
