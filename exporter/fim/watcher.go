@@ -85,7 +85,8 @@ type Watcher struct {
 	areas      map[string]*area
 	gone       map[string]time.Time // containers that ended, whose baselines are still there
 	suspicions map[Path]*suspicion
-	order      []Path // of suspicions, as they came
+	order      []Path          // of suspicions, as they came
+	mountings  []MountSighting // that wait to be told
 	held       map[Path]*Change
 	heldOrder  []Path
 	lost       uint64 // of the kernel's events, when they were last asked about
@@ -503,25 +504,43 @@ func kindsSeen(what What) (kinds KindSet) {
 	return kinds
 }
 
-// mounted tells of what is mounted over what is watched, or ceases to be, and has what is there now looked at.
+// mounted takes note of what is mounted over what is watched, or ceases to be, and has what is there now looked at.
 func (w *Watcher) mounted(m MountSighting) {
 	container := m.Path.Container != ""
-	of := w.o.Sets.Match(container, m.Path.Name)
-	if of == 0 && !w.o.Sets.MayContain(container, m.Path.Name) {
+	if w.o.Sets.Match(container, m.Path.Name) == 0 && !w.o.Sets.MayContain(container, m.Path.Name) {
 		return
 	}
-	kind := Unmounted
-	if m.Mounted {
-		kind = Mounted
-	}
-	w.looking.Lock()
-	w.found(&Difference{Path: m.Path}, &suspicion{first: m.At.Add(-settleTime), last: m.At, what: 1 << kind}, 1<<kind)
-	w.looking.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.mountings) < maxTrees {
+		w.mountings = append(w.mountings, m)
+	} else {
+		w.overlooked++
+	}
 	if r := w.areas[m.Path.Container]; r != nil {
 		r.remark = true
 		w.queueTree(m.Path, false, 0)
+	}
+}
+
+// tellMountings tells of mounts once it can be known whose doing they were.
+func (w *Watcher) tellMountings(now time.Time) {
+	w.mu.Lock()
+	due := 0
+	for due < len(w.mountings) && now.Sub(w.mountings[due].At) >= settleTime {
+		due++
+	}
+	all := slices.Clone(w.mountings[:due])
+	w.mountings = slices.Delete(w.mountings, 0, due)
+	w.mu.Unlock()
+	for _, m := range all {
+		kind := Unmounted
+		if m.Mounted {
+			kind = Mounted
+		}
+		w.looking.Lock()
+		w.found(&Difference{Path: m.Path}, &suspicion{first: m.At.Add(-settleTime), last: m.At, what: 1 << kind}, 1<<kind)
+		w.looking.Unlock()
 	}
 }
 
@@ -539,6 +558,7 @@ func (w *Watcher) lookAll(ctx context.Context) {
 		if err := w.lookAt(ctx, w.due(now)); err != nil && ctx.Err() == nil {
 			w.fail("what was seen cannot be compared with the baseline: a scan will", err)
 		}
+		w.tellMountings(now)
 		if now.Sub(housekept) >= time.Second {
 			housekept = now
 			w.noteLosses(now)
