@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 
 	"github.com/yagura-io/yagura/rules/event"
 )
@@ -19,6 +20,7 @@ import (
 // events is the reading end of the ring buffer.
 type events struct {
 	reader atomic.Pointer[ringbuf.Reader]
+	read   atomic.Uint64 // until when all events have been handed on, ns since boot, or so: processors are not quite in order
 }
 
 func (e *events) waiting() int {
@@ -31,6 +33,15 @@ func (e *events) waiting() int {
 
 // readEvery is how often the ring buffer is looked into when the kernel does not wake us: see wake_flags.
 const readEvery = 20 * time.Millisecond
+
+// sinceBoot is the clock of the kernel's events, ns; 0 if it cannot be read.
+func sinceBoot() uint64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return uint64(ts.Nano())
+}
 
 // Run reports events to sink until ctx is done, in the order in which the ring buffer took them. It is an event.Source.
 func (a *Agent) Run(ctx context.Context, sink func(*event.Event)) error {
@@ -59,6 +70,7 @@ func (a *Agent) Stream(ctx context.Context, raw func([]byte) error, sink func(*e
 	for {
 		err := r.ReadInto(&record)
 		if errors.Is(err, os.ErrDeadlineExceeded) { // all that waited has been read
+			a.events.read.Store(sinceBoot())
 			r.SetDeadline(time.Now().Add(readEvery))
 			continue
 		}
@@ -79,7 +91,17 @@ func (a *Agent) Stream(ctx context.Context, raw func([]byte) error, sink func(*e
 			continue
 		}
 		sink(ev)
+		a.events.read.Store(ev.Boot)
 	}
+}
+
+// Behind is how far the events that have been handed on are behind what happens now, about: as long as they are left in the ring
+// buffer, so that many can be read at once, and longer if they come faster than they are dealt with. It is 0 if none are read.
+func (a *Agent) Behind() time.Duration {
+	if a.off() || a.events.reader.Load() == nil {
+		return 0
+	}
+	return time.Duration(max(int64(sinceBoot())-int64(a.events.read.Load()), 0))
 }
 
 // decoder turns records into events. It keeps one event and its buffers, used again by the next call.

@@ -116,7 +116,7 @@ func NewFIM(o FIMOptions) (*FIM, error) {
 		return nil, err
 	}
 	f.watcher = fim.NewWatcher(fim.Options{Config: o.Config, Sets: f.sets, Root: o.Flags.Rootfs, Procfs: o.Flags.Procfs,
-		Containers: f.running, Container: o.Container, Process: o.Node.Table.FindLate, Lost: f.eventsLost,
+		Containers: f.running, Container: o.Container, Process: o.Node.Table.FindLate, Lost: f.eventsLost, Behind: o.Node.Agent.Behind,
 		Tell: f.Tell, Redact: f.redactLine, Log: o.Log.With("part", "fim")})
 	f.watcher.Prepare() // which needs privileges that are given up later
 	return f, nil

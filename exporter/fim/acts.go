@@ -37,6 +37,7 @@ type Acts struct {
 	process      func(pid uint32) *event.Process
 	container    func(cgroupID uint64) *event.Container
 	sight        func(Suspicion)
+	renamed      func(from, to Path)
 	clock        func() (wall time.Time, boot uint64)
 	watched      atomic.Pointer[watchedPaths]
 
@@ -57,6 +58,7 @@ type ActsOptions struct {
 	Process   func(pid uint32) *event.Process        // of the process table; nil if there is none
 	Container func(cgroupID uint64) *event.Container // nil if there are none
 	Sight     func(Suspicion)                        // called with what may have been done to a watched path; nil for nobody
+	Renamed   func(from, to Path)                    // called before that with both names of what has another one; nil for nobody
 }
 
 // ActsStats counts what is kept.
@@ -68,7 +70,7 @@ type ActsStats struct {
 
 // NewActs returns an Acts that knows of nothing yet.
 func NewActs(o ActsOptions) *Acts {
-	a := &Acts{root: o.Root, procfs: o.Procfs, process: o.Process, container: o.Container, sight: o.Sight, clock: clocks,
+	a := &Acts{root: o.Root, procfs: o.Procfs, process: o.Process, container: o.Container, sight: o.Sight, renamed: o.Renamed, clock: clocks,
 		recent: newDeedRing(maxActs, maxActBytes), writers: newDeedRing(maxWriters, maxActBytes)}
 	if a.root == "" {
 		a.root = "/"
@@ -81,6 +83,9 @@ func NewActs(o ActsOptions) *Acts {
 	}
 	if a.sight == nil {
 		a.sight = func(Suspicion) {}
+	}
+	if a.renamed == nil {
+		a.renamed = func(Path, Path) {}
 	}
 	if a.container == nil {
 		a.container = func(uint64) *event.Container { return nil }
@@ -255,6 +260,9 @@ func (a *Acts) note(ev *event.Event, e *effect) {
 		who = ev.Container.ID
 	}
 	both := watched.has(in, d.names[0].name) && watched.has(in, d.names[1].name)
+	if both && d.names[0].what == left {
+		a.renamed(Path{who, d.names[0].name}, Path{who, d.names[1].name})
+	}
 	for i := range d.names {
 		if n := &d.names[i]; n.what != 0 && n.name != "" && n.name[0] == '/' {
 			a.sight(Suspicion{Path: Path{who, n.name}, What: n.what, Moved: i == 0 && both && n.what == left})

@@ -1,21 +1,18 @@
 package fim
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +27,7 @@ import (
 // A blamer is the kernel's agent with Acts behind it, as Yagura has them.
 type blamer struct {
 	agent *bpf.Agent
+	table *host.Table
 	acts  *Acts
 	stop  func() error
 
@@ -43,6 +41,16 @@ type blamer struct {
 }
 
 func startBlamer(t testing.TB, sets *Sets) *blamer {
+	t.Helper()
+	b := loadBlamer(t, sets)
+	b.acts = NewActs(ActsOptions{Sets: sets, Process: b.processOf})
+	b.run(b.acts.Observe)
+	b.mustLook(t)
+	return b
+}
+
+// loadBlamer has the agent, which nobody listens to yet.
+func loadBlamer(t testing.TB, sets *Sets) *blamer {
 	t.Helper()
 	needBPF(t)
 	layout, err := host.Cgroups("/proc")
@@ -58,27 +66,35 @@ func startBlamer(t testing.TB, sets *Sets) *blamer {
 	if err := agent.SetInterest(InterestIn(sets)); err != nil {
 		t.Fatal(err)
 	}
-	b := &blamer{agent: agent, told: map[uint32][]string{}, ended: map[uint32]bool{}, processes: map[uint32]*event.Process{}, contained: map[uint32]*event.Container{}}
-	b.acts = NewActs(ActsOptions{Sets: sets, Process: b.processOf})
-	table := host.NewTable(host.TableOptions{Procfs: "/proc", Cgroups: layout, Config: host.Default})
+	return &blamer{agent: agent, table: host.NewTable(host.TableOptions{Procfs: "/proc", Cgroups: layout, Config: host.Default}),
+		told: map[uint32][]string{}, ended: map[uint32]bool{}, processes: map[uint32]*event.Process{}, contained: map[uint32]*event.Container{}}
+}
+
+// run has somebody listen until stop.
+func (b *blamer) run(observe func(*event.Event)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- agent.Run(ctx, func(ev *event.Event) {
+		done <- b.agent.Run(ctx, func(ev *event.Event) {
 			if !b.quiet.Load() {
 				b.contain(ev)
 			}
-			if table.Attach(ev) {
-				b.acts.Observe(ev)
+			if b.table.Attach(ev) {
+				observe(ev)
 				b.keep(ev)
 			}
 		})
 	}()
 	b.stop = func() error {
 		cancel()
-		return errors.Join(<-done, agent.Close())
+		return errors.Join(<-done, b.agent.Close())
 	}
-	for _, p := range agent.Probes() {
+}
+
+// mustLook skips where calls do not leave the kernel.
+func (b *blamer) mustLook(t testing.TB) {
+	t.Helper()
+	for _, p := range b.agent.Probes() {
 		if p.Wanted && !p.Attached {
 			t.Logf("probe %s refused: %s", p.Name, p.Reason)
 		}
@@ -86,7 +102,13 @@ func startBlamer(t testing.TB, sets *Sets) *blamer {
 			t.Skipf("needs a kernel that lets sys_exit look at files: %s", p.Reason)
 		}
 	}
-	return b
+}
+
+// containIn makes up a container for what a process does from now on.
+func (b *blamer) containIn(pid uint32, c *event.Container) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.contained[pid] = c
 }
 
 // contain makes up the container of an event.
@@ -204,56 +226,33 @@ func newStage(t *testing.T) *stage {
 // copyOf is another copy of the test binary.
 func (s *stage) copyOf(name string) (string, error) {
 	to := filepath.Join(s.dir, "exe", name)
-	from, err := os.Open(s.exes[""])
+	return to, copyProgram(s.exes[""], to)
+}
+
+// copyProgram makes a setuid copy.
+func copyProgram(from, to string) error {
+	in, err := os.Open(from)
 	if err != nil {
-		return "", err
+		return err
 	}
-	defer from.Close()
+	defer in.Close()
 	out, err := os.Create(to)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if _, err := io.Copy(out, from); err != nil {
-		return "", err
-	}
-	return to, errors.Join(out.Close(), os.Chmod(to, 0o755|os.ModeSetuid))
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close(), os.Chmod(to, 0o755|os.ModeSetuid))
 }
 
 // run has a process of ours do something, and returns what it said and who it was.
 func (s *stage) run(e *world, name, exe string, user uint32, container *event.Container) (said string, pid uint32, err error) {
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), wayVariable+"="+name, worldVariable+"="+e.watched+"\n"+e.outside)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, NoSetGroups: true}}
-	var out, trouble bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &trouble
-	word, err := cmd.StdinPipe()
-	if err != nil {
-		return "", 0, err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", 0, err
-	}
-	pid = uint32(cmd.Process.Pid)
-	s.b.mu.Lock()
-	if container != nil {
-		s.b.contained[pid] = container
-	}
-	s.b.mu.Unlock()
-	if _, err := word.Write([]byte("go\n")); err != nil {
-		return "", 0, err
-	}
-	if err := cmd.Wait(); err != nil {
-		return "", pid, fmt.Errorf("%w: %s%s", err, out.Bytes(), trouble.Bytes())
-	}
-	said = strings.TrimSpace(out.String())
-	if who, ok := strings.CutPrefix(said, "done "); ok {
-		n, err := strconv.ParseUint(who, 10, 32)
-		if err != nil {
-			return "", pid, err
+	said, pid, err = perform(e, name, exe, user, func(pid uint32) {
+		if container != nil {
+			s.b.containIn(pid, container)
 		}
-		pid = uint32(n) // another one than we have started, perhaps
-	} else if why, ok := strings.CutPrefix(said, "failed "); ok {
-		return "", pid, errors.New(why)
+	})
+	if err != nil {
+		return "", pid, err
 	}
 	return said, pid, s.b.awaitEnd(pid)
 }
@@ -271,7 +270,7 @@ type blame struct {
 // goWay goes one way, and asks who it was.
 func (s *stage) goWay(n int, w way) (found blame, err error) {
 	id := strconv.Itoa(n)
-	e := &world{filepath.Join(s.dir, "watched", id), filepath.Join(s.dir, "outside", id)}
+	e := &world{filepath.Join(s.dir, "watched", id), filepath.Join(s.dir, "outside", id), ""}
 	if err := errors.Join(os.Mkdir(e.watched, 0o755), os.Mkdir(e.outside, 0o755), newFile(e.in("f"))); err != nil {
 		return found, err
 	}

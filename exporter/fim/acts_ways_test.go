@@ -2,9 +2,11 @@ package fim
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"unsafe"
 
@@ -35,14 +38,25 @@ type way struct {
 	container,
 	closed bool
 	exe  string // which copy of our binary does it, empty for the test's own
+	tool string // or which program, that the actor becomes
 	user uint32 // who starts it
+
+	told   string // by a Watcher, as texts has it, if it is something else than what, of at
+	host   bool   // who does it is in no container, though the file is
+	unseen unseen // why no witness may see it
 }
 
-// A world is where a way is gone.
-type world struct{ watched, outside string }
+// A world is where a way is gone: in two directories of one file system, and in one of another.
+type world struct{ watched, outside, room string }
 
-func (e *world) in(name string) string  { return filepath.Join(e.watched, name) }
-func (e *world) out(name string) string { return filepath.Join(e.outside, name) }
+func (e *world) in(name string) string   { return filepath.Join(e.watched, name) }
+func (e *world) out(name string) string  { return filepath.Join(e.outside, name) }
+func (e *world) away(name string) string { return filepath.Join(e.room, name) }
+
+// variable is how an actor is told of it.
+func (e *world) variable() string {
+	return worldVariable + "=" + e.watched + "\n" + e.outside + "\n" + e.room
+}
 
 // errNeeds is what this kernel or file system does not have.
 type errNeeds string
@@ -98,7 +112,8 @@ func did(name string, args ...any) error {
 	return err
 }
 
-func newFile(path string) error { return os.WriteFile(path, []byte("as it was\n"), 0o644) }
+// newFile makes a file that is like no other.
+func newFile(path string) error { return os.WriteFile(path, []byte("as it was\n"+path+"\n"), 0o644) }
 
 // writeTo writes to a descriptor and closes it.
 func writeTo(fd uintptr, err error) error {
@@ -168,7 +183,7 @@ var ways = []way{
 	{name: "mkdirat", what: Created, at: "g", do: func(e *world) error { return did("mkdirat", atCwd, e.in("g"), 0o755) }},
 	{name: "symlink", what: Created, at: "g", do: func(e *world) error { return did("symlink", "/etc/passwd", e.in("g")) }},
 	{name: "symlinkat", what: Created, at: "g", do: func(e *world) error { return did("symlinkat", "f", atCwd, e.in("g")) }},
-	{name: "link", what: Created, at: "g", do: func(e *world) error { return did("link", e.in("f"), e.in("g")) }},
+	{name: "link", told: "f links; g created", what: Created, at: "g", do: func(e *world) error { return did("link", e.in("f"), e.in("g")) }},
 	{name: "linkat, from outside", what: Created, at: "g", prepare: func(e *world) error { return newFile(e.out("f")) }, do: func(e *world) error {
 		return did("linkat", atCwd, e.out("f"), atCwd, e.in("g"), 0)
 	}},
@@ -196,7 +211,7 @@ var ways = []way{
 	{name: "rename, from outside", what: Created, at: "g", prepare: func(e *world) error { return newFile(e.out("f")) }, do: func(e *world) error {
 		return did("rename", e.out("f"), e.in("g"))
 	}},
-	{name: "rename of a directory from outside", what: Created, at: "dir/sub/g", by: ByDirectory, prepare: func(e *world) error {
+	{name: "rename of a directory from outside", told: "dir created; dir/sub created; dir/sub/g created", what: Created, at: "dir/sub/g", by: ByDirectory, prepare: func(e *world) error {
 		return errors.Join(os.MkdirAll(e.out("dir/sub"), 0o755), newFile(e.out("dir/sub/g")))
 	}, do: func(e *world) error { return did("rename", e.out("dir"), e.in("dir")) }},
 
@@ -209,13 +224,13 @@ var ways = []way{
 	{name: "rmdir", what: Deleted, at: "dir", prepare: func(e *world) error { return os.Mkdir(e.in("dir"), 0o755) }, do: func(e *world) error {
 		return did("rmdir", e.in("dir"))
 	}},
-	{name: "rename, old name", what: Renamed, do: func(e *world) error { return did("rename", e.in("f"), e.in("g")) }},
-	{name: "rename, new name", what: Renamed, at: "g", do: func(e *world) error { return did("renameat", atCwd, e.in("f"), atCwd, e.in("g")) }},
-	{name: "renameat2, exchanging", what: ContentChanged, prepare: func(e *world) error { return newFile(e.in("g")) }, do: func(e *world) error {
+	{name: "rename, old name", told: "f > g renamed", what: Renamed, do: func(e *world) error { return did("rename", e.in("f"), e.in("g")) }},
+	{name: "rename, new name", told: "f > g renamed", what: Renamed, at: "g", do: func(e *world) error { return did("renameat", atCwd, e.in("f"), atCwd, e.in("g")) }},
+	{name: "renameat2, exchanging", told: "f content; g content", what: ContentChanged, prepare: func(e *world) error { return put(e.in("g"), "another\n") }, do: func(e *world) error {
 		return did("renameat2", atCwd, e.in("f"), atCwd, e.in("g"), unix.RENAME_EXCHANGE)
 	}},
 	{name: "rename to outside", what: Deleted, do: func(e *world) error { return did("rename", e.in("f"), e.out("f")) }},
-	{name: "rename of the directory", what: Deleted, at: "dir/g", by: ByDirectory, prepare: func(e *world) error {
+	{name: "rename of the directory", told: "dir > other renamed; dir/g > other/g renamed", what: Deleted, at: "dir/g", by: ByDirectory, prepare: func(e *world) error {
 		return errors.Join(os.Mkdir(e.in("dir"), 0o755), newFile(e.in("dir/g")))
 	}, do: func(e *world) error { return did("rename", e.in("dir"), e.in("other")) }},
 
@@ -247,14 +262,14 @@ var ways = []way{
 		}
 		return did("fallocate", fd, 0, 0, 1<<16)
 	}},
-	{name: "copy_file_range", what: ContentChanged, prepare: func(e *world) error { return newFile(e.out("f")) }, do: func(e *world) error {
+	{name: "copy_file_range", what: ContentChanged, prepare: func(e *world) error { return put(e.out("f"), "another\n") }, do: func(e *world) error {
 		fd, err := opened(e.in("f"), unix.O_RDWR|unix.O_TRUNC)
 		if err != nil {
 			return err
 		}
 		return on(e.out("f"), func(from int) error { return did("copy_file_range", from, 0, fd, 0, 100, 0) })
 	}},
-	{name: "sendfile", what: ContentChanged, prepare: func(e *world) error { return newFile(e.out("f")) }, do: func(e *world) error {
+	{name: "sendfile", what: ContentChanged, prepare: func(e *world) error { return put(e.out("f"), "another\n") }, do: func(e *world) error {
 		fd, err := opened(e.in("f"), unix.O_RDWR|unix.O_TRUNC)
 		if err != nil {
 			return err
@@ -287,7 +302,7 @@ var ways = []way{
 		return unix.Munmap(m)
 	}},
 	{name: "rename over it", what: ContentChanged, do: func(e *world) error {
-		return errors.Join(newFile(e.in(".f.tmp")), did("rename", e.in(".f.tmp"), e.in("f")))
+		return errors.Join(put(e.in(".f.tmp"), "another\n"), did("rename", e.in(".f.tmp"), e.in("f")))
 	}},
 	{name: "open_by_handle_at", what: ContentChanged, do: func(e *world) error {
 		handle, _, err := unix.NameToHandleAt(atCwd, e.in("f"), 0)
@@ -328,7 +343,7 @@ var ways = []way{
 	{name: "fchownat of a descriptor", what: OwnerChanged, do: func(e *world) error {
 		return on(e.in("f"), func(fd int) error { return did("fchownat", fd, "", 1, 1, unix.AT_EMPTY_PATH) })
 	}},
-	{name: "chown takes the setuid bit", what: ModeChanged, prepare: func(e *world) error { return os.Chmod(e.in("f"), 0o755|os.ModeSetuid) }, do: func(e *world) error {
+	{name: "chown takes the setuid bit", told: "f mode,owner", what: ModeChanged, prepare: func(e *world) error { return os.Chmod(e.in("f"), 0o755|os.ModeSetuid) }, do: func(e *world) error {
 		return did("chown", e.in("f"), 1, 1)
 	}},
 	{name: "setxattr", what: XattrsChanged, do: func(e *world) error { return did("setxattr", e.in("f"), tagName, "1", 1, 0) }},
@@ -341,10 +356,10 @@ var ways = []way{
 	{name: "fremovexattr", what: XattrsChanged, by: ByTime, prepare: tagWith(tagName), do: func(e *world) error {
 		return on(e.in("f"), func(fd int) error { return did("fremovexattr", fd, tagName) })
 	}},
-	{name: "setxattr of an ACL", what: ACLChanged, do: func(e *world) error {
+	{name: "setxattr of an ACL", told: "f acl,mode", what: ACLChanged, do: func(e *world) error {
 		return did("setxattr", e.in("f"), "system.posix_acl_access", unsafe.Pointer(&aclForOne[0]), len(aclForOne), 0)
 	}},
-	{name: "FS_IOC_SETFLAGS", what: FlagsChanged, do: func(e *world) error {
+	{name: "FS_IOC_SETFLAGS", told: untold, what: FlagsChanged, do: func(e *world) error {
 		flags := 0x40 // FS_NODUMP_FL
 		return on(e.in("f"), func(fd int) error { return did("ioctl", fd, 0x40086602, unsafe.Pointer(&flags)) })
 	}},
@@ -352,12 +367,12 @@ var ways = []way{
 
 	// Mounts.
 	{name: "mount", what: Mounted, at: "dir", prepare: func(e *world) error { return os.Mkdir(e.in("dir"), 0o755) }, do: func(e *world) error {
-		return did("mount", "none", e.in("dir"), "tmpfs", 0, 0)
+		return did("mount", "none", e.in("dir"), "tmpfs", 0, "mode=755")
 	}},
-	{name: "mount over the directory of a file", what: Deleted, at: "dir/g", by: ByDirectory, prepare: func(e *world) error {
+	{name: "mount over the directory of a file", told: "dir mounted; dir/g deleted", what: Deleted, at: "dir/g", by: ByDirectory, prepare: func(e *world) error {
 		return errors.Join(os.Mkdir(e.in("dir"), 0o755), newFile(e.in("dir/g")))
-	}, do: func(e *world) error { return did("mount", "none", e.in("dir"), "tmpfs", 0, 0) }},
-	{name: "bind mount over a file", what: Mounted, prepare: func(e *world) error { return newFile(e.out("f")) }, do: func(e *world) error {
+	}, do: func(e *world) error { return did("mount", "none", e.in("dir"), "tmpfs", 0, "mode=755") }},
+	{name: "bind mount over a file", told: "f content; f mounted", what: Mounted, prepare: func(e *world) error { return newFile(e.out("f")) }, do: func(e *world) error {
 		return did("mount", e.out("f"), e.in("f"), "", unix.MS_BIND, 0)
 	}},
 	{name: "open_tree and move_mount", what: Mounted, at: "dir", prepare: func(e *world) error { return os.Mkdir(e.in("dir"), 0o755) }, do: func(e *world) error {
@@ -368,12 +383,12 @@ var ways = []way{
 		return did("move_mount", fd, "", atCwd, e.in("dir"), unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}},
 	{name: "umount2", what: Unmounted, at: "dir", prepare: func(e *world) error {
-		return errors.Join(os.Mkdir(e.in("dir"), 0o755), unix.Mount("none", e.in("dir"), "tmpfs", 0, ""))
+		return errors.Join(os.Mkdir(e.in("dir"), 0o755), unix.Mount("none", e.in("dir"), "tmpfs", 0, "mode=755"))
 	}, do: func(e *world) error { return did("umount2", e.in("dir"), unix.MNT_DETACH) }},
 
 	// Spellings.
 	{name: "unlink, relative", what: Deleted, do: func(e *world) error { return within(e.watched, func() error { return did("unlink", "./f") }) }},
-	{name: "rename, by directories", what: Renamed, do: func(e *world) error {
+	{name: "rename, by directories", told: "f > g renamed", what: Renamed, do: func(e *world) error {
 		return on(e.watched, func(dir int) error { return did("renameat", dir, "f", dir, "g") })
 	}},
 	{name: "unlinkat, with ..", what: Deleted, do: func(e *world) error {
@@ -386,7 +401,7 @@ var ways = []way{
 		return writeTo(call("openat", atCwd, e.out("link"), unix.O_WRONLY, 0))
 	}},
 	{name: "unlink through a linked directory", what: Deleted, prepare: linkedDirectory, do: func(e *world) error { return did("unlink", e.out("link/f")) }},
-	{name: "rename through a linked directory", what: Renamed, at: "g", prepare: linkedDirectory, do: func(e *world) error {
+	{name: "rename through a linked directory", told: "f > g renamed", what: Renamed, at: "g", prepare: linkedDirectory, do: func(e *world) error {
 		return did("rename", e.out("link/f"), e.out("link/g"))
 	}},
 	{name: "chmod of a link", what: ModeChanged, by: ByInode, prepare: linkedFile, do: func(e *world) error { return did("chmod", e.out("link"), 0o755) }},
@@ -457,10 +472,10 @@ var ways = []way{
 		return nil
 	}},
 	{name: "like sed -i", what: ContentChanged, do: func(e *world) error {
-		err := errors.Join(newFile(e.in("sedXa1b2c")), did("fchmodat", atCwd, e.in("sedXa1b2c"), 0o644))
+		err := errors.Join(put(e.in("sedXa1b2c"), "another\n"), did("fchmodat", atCwd, e.in("sedXa1b2c"), 0o644))
 		return errors.Join(err, did("rename", e.in("sedXa1b2c"), e.in("f")))
 	}},
-	{name: "like logrotate", what: Created, do: func(e *world) error {
+	{name: "like logrotate", told: "f content,mode; f.1 created", what: Created, do: func(e *world) error {
 		return errors.Join(did("rename", e.in("f"), e.in("f.1")), writeTo(call("openat", atCwd, e.in("f"), unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY, 0o640)))
 	}},
 
@@ -479,7 +494,7 @@ var ways = []way{
 	{name: "io_uring unlinkat", what: Deleted, do: func(e *world) error {
 		return byRing(func(r *uring) error { return r.do(36, atCwd, e.in("f"), 0, nil, 0) })
 	}},
-	{name: "io_uring renameat", what: Renamed, do: func(e *world) error {
+	{name: "io_uring renameat", told: "f > g renamed", what: Renamed, do: func(e *world) error {
 		return byRing(func(r *uring) error { return r.do(35, atCwd, e.in("f"), away, e.in("g"), 0) })
 	}},
 	{name: "io_uring mkdirat", what: Created, at: "g", do: func(e *world) error {
@@ -488,7 +503,7 @@ var ways = []way{
 	{name: "io_uring symlinkat", what: Created, at: "g", do: func(e *world) error {
 		return byRing(func(r *uring) error { return r.do(38, atCwd, "/etc/passwd", 0, e.in("g"), 0) })
 	}},
-	{name: "io_uring linkat", what: Created, at: "g", do: func(e *world) error {
+	{name: "io_uring linkat", told: "f links; g created", what: Created, at: "g", do: func(e *world) error {
 		return byRing(func(r *uring) error { return r.do(39, atCwd, e.in("f"), away, e.in("g"), 0) })
 	}},
 }
@@ -529,6 +544,15 @@ func containerRoot(e *world) error {
 		return err
 	}
 	return newFile(filepath.Join(root, e.in("f")))
+}
+
+// keepContainer is the first process of a container, which ends when it is told to.
+func keepContainer(e *world) error {
+	return inContainer(e, func() error {
+		fmt.Println("kept")
+		_, err := io.Copy(io.Discard, os.Stdin)
+		return err
+	})
 }
 
 func inContainer(e *world, do func() error) error {
@@ -574,23 +598,28 @@ func byRing(do func(*uring) error) error {
 
 func (r *uring) word(at uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.rings[at])) }
 
-// do fills an entry: opcode, descriptor, address (a name), length, offset (a name or a number) and flags of the operation.
-func (r *uring) do(opcode uint8, fd int, name string, length int, off any, flags int) error {
-	address := func(s string) uint64 {
-		p, _ := unix.BytePtrFromString(s)
-		held = append(held, p)
-		return uint64(uintptr(unsafe.Pointer(p)))
-	}
+// do fills an entry: opcode, descriptor, address (of a name, or a number), length, offset (as address), flags of the operation,
+// and perhaps a third address.
+func (r *uring) do(opcode uint8, fd int, address any, length int, off any, flags int, third ...any) error {
 	e := make([]byte, 64)
 	e[0] = opcode
 	binary.NativeEndian.PutUint32(e[4:], uint32(int32(fd)))
-	switch off := off.(type) {
-	case string:
-		binary.NativeEndian.PutUint64(e[8:], address(off))
-	case uint64:
-		binary.NativeEndian.PutUint64(e[8:], off)
+	for i, of := range append([]any{off, address}, third...) {
+		at := e[[...]int{8, 16, 48}[i]:]
+		switch of := of.(type) {
+		case string:
+			p, err := unix.BytePtrFromString(of)
+			if err != nil {
+				return err
+			}
+			held = append(held, p)
+			binary.NativeEndian.PutUint64(at, uint64(uintptr(unsafe.Pointer(p))))
+		case unsafe.Pointer:
+			binary.NativeEndian.PutUint64(at, uint64(uintptr(of)))
+		case uint64:
+			binary.NativeEndian.PutUint64(at, of)
+		}
 	}
-	binary.NativeEndian.PutUint64(e[16:], address(name))
 	binary.NativeEndian.PutUint32(e[24:], uint32(length))
 	binary.NativeEndian.PutUint32(e[28:], uint32(flags))
 	tail := atomic.LoadUint32(r.word(r.p.sq[1]))
@@ -643,20 +672,64 @@ func begin(name string) {
 	if os.Getenv(goVariable) == "" {
 		bufio.NewReaderSize(os.Stdin, 16).ReadString('\n')
 	}
-	watched, outside, _ := strings.Cut(os.Getenv(worldVariable), "\n")
-	e := &world{watched, outside}
+	where := append(strings.Split(os.Getenv(worldVariable), "\n"), "", "")
+	e := &world{where[0], where[1], where[2]}
 	if name == "decoy" {
 		end(decoy(e))
+	}
+	if strings.HasPrefix(name, "post-") {
+		end(newFile(e.in(name)))
+	}
+	if name == "keep" {
+		end(keepContainer(e))
 	}
 	if busy[name] != nil {
 		end(busy[name](e))
 	}
-	for i := range ways {
-		if ways[i].name == name {
-			end(ways[i].do(e))
+	for _, w := range allWays() {
+		if w.name == name {
+			end(w.do(e))
 		}
 	}
 	end(fmt.Errorf("no way is called %q", name))
+}
+
+// perform has a process of ours go a way, and returns what it said and who it was: another one than was started, perhaps, or
+// some program that it has become. begun is called before anything is done.
+func perform(e *world, name, exe string, user uint32, begun func(pid uint32)) (said string, pid uint32, err error) {
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), wayVariable+"="+name, e.variable())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, NoSetGroups: true}}
+	var out, trouble bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &trouble
+	word, err := cmd.StdinPipe()
+	if err != nil {
+		return "", 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", 0, err
+	}
+	pid = uint32(cmd.Process.Pid)
+	begun(pid)
+	if _, err := word.Write([]byte("go\n")); err != nil {
+		return "", 0, err
+	}
+	err = cmd.Wait()
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGKILL {
+		err = nil // by itself
+	}
+	if err != nil {
+		return "", pid, fmt.Errorf("%w: %s%s", err, out.Bytes(), trouble.Bytes())
+	}
+	said = strings.TrimSpace(out.String())
+	if who, ok := strings.CutPrefix(said, "done "); ok {
+		n, err := strconv.ParseUint(who, 10, 32)
+		return said, uint32(n), err
+	}
+	if why, ok := strings.CutPrefix(said, "failed "); ok {
+		return "", pid, errors.New(why)
+	}
+	return said, pid, nil
 }
 
 func end(err error) {

@@ -24,6 +24,9 @@ type Sought struct {
 
 	// Closed says that a file was closed which had been open for writing: whoever wrote to it does so no more.
 	Closed bool
+
+	// SameFile says that the path had the file before that it has now: no directory above was renamed or mounted over.
+	SameFile bool
 }
 
 // Confidence is how sure it is that an act made a change.
@@ -61,8 +64,10 @@ func (a *Acts) Who(s Sought) (Act, Confidence) {
 	if found.confidence < ByInode || !found.inTime {
 		found = q.best([]candidate{found, a.spelledOtherwise(&q)})
 	}
-	if found.confidence == Unexplained && s.PID != 0 {
-		found = a.ofProcess(&q)
+	if s.PID != 0 && (found.confidence == Unexplained || found.confidence <= ByDirectory && found.deed.id.PID != s.PID) {
+		if named := a.ofProcess(&q); named.confidence != Unexplained { // who was seen at the path himself
+			found = named
+		}
 	}
 	if found.confidence == Unexplained {
 		found = a.onlyOne(&q)
@@ -138,7 +143,7 @@ func (q *query) best(all []candidate) (best candidate) {
 // inTime says whether a deed falls into the time in which the change was made, and was not told of an earlier one.
 func (q *query) inTime(d *deed) bool {
 	return d.number != 0 && d.first <= q.to+uint64(actSlack) && d.last+uint64(actSlack) >= q.from && d.last+uint64(maxActAge) >= q.boot &&
-		(d.claimed == 0 || q.from < d.claimed)
+		(d.claimed == 0 || q.from < d.claimed || (d.names[0].what|d.names[1].what)&(1<<Mounted|1<<Unmounted) != 0)
 }
 
 // maybeStill says whether a writer may have had the file open in that time.
@@ -172,7 +177,7 @@ func (a *Acts) known(q *query) candidate {
 			}
 		}
 	}
-	for dir := q.Path.Name; len(dir) > 1; {
+	for dir := q.Path.Name; len(dir) > 1 && !q.SameFile; {
 		dir = path.Dir(dir)
 		for d := range a.recent.of(keyOfName(dir)) {
 			if q.inTime(d) && d.does(dir)&moving != 0 {

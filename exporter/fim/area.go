@@ -74,8 +74,9 @@ func (r *area) restore(m Meta, sets *Sets) {
 
 // An uncertain directory is one in which something may have changed. If it is known who did that, pid is not 0.
 type uncertain struct {
-	dir string
-	pid uint32
+	dir   string
+	pid   uint32
+	since time.Time
 }
 
 // queue has a tree scanned; beyond a bound everything is.
@@ -349,9 +350,13 @@ func (w *Watcher) tellScanned(ctx context.Context, d *Difference, job *scanJob) 
 // suspectFound makes suspicions of a difference, if it is of just now or suspected already, and there is room for them.
 func (w *Watcher) suspectFound(d *Difference, paths []Path, job *scanJob) bool {
 	justNow, pid := !job.whole, uint32(0)
+	var since time.Time
 	for _, u := range job.trees {
 		if u.pid != 0 && strings.HasPrefix(d.Path.Name, u.dir+"/") {
 			pid = u.pid
+		}
+		if strings.HasPrefix(d.Path.Name+"/", u.dir+"/") && (since.IsZero() || u.since.Before(since)) {
+			since = u.since
 		}
 	}
 	w.mu.Lock()
@@ -376,7 +381,7 @@ func (w *Watcher) suspectFound(d *Difference, paths []Path, job *scanJob) bool {
 		case d.Old != nil && d.From == "":
 			what = another
 		}
-		w.Suspect(Suspicion{Path: p, What: what, Moved: i > 0, PID: pid})
+		w.Suspect(Suspicion{Path: p, What: what, Moved: i > 0, PID: pid, Since: since})
 	}
 	return true
 }

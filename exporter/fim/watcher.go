@@ -30,6 +30,7 @@ type Options struct {
 	Container  func(cgroupID uint64) *event.Container // nil if there are none
 	Process    func(pid uint32) *event.Process        // also of who has just ended; nil if nobody is known
 	Lost       func() uint64                          // how many of the kernel's events never came, since the start; nil for none
+	Behind     func() time.Duration                   // how old those are that Observe is called with now; nil for new
 
 	Tell   func(*Change)            // never called twice at once; it may keep the change
 	Redact func(text string) string // takes secrets out of a line of a text; without it no differences of texts are told
@@ -60,7 +61,8 @@ const (
 	retryAfter    = time.Minute      // after a scan that has failed
 	lossEvery     = 10 * time.Minute // at most, scans of everything because events of the kernel were lost
 	forgetAfter   = time.Hour        // baselines of containers that have ended
-	maxAgain      = time.Minute      // between looks at a file that is open for writing, without fanotify
+	maxBehind     = 10 * time.Second
+	maxAgain      = time.Minute // between looks at a file that is open for writing, without fanotify
 )
 
 // movedOn is beside the kinds of a suspicion: the file has another name that is watched, too.
@@ -87,6 +89,7 @@ type Watcher struct {
 	suspicions map[Path]*suspicion
 	order      []Path          // of suspicions, as they came
 	mountings  []MountSighting // that wait to be told
+	renamings  []renaming      // the latest, by when they were seen
 	held       map[Path]*Change
 	heldOrder  []Path
 	lost       uint64 // of the kernel's events, when they were last asked about
@@ -113,7 +116,7 @@ func NewWatcher(o Options) *Watcher {
 	o.Root, o.Procfs = cmp.Or(o.Root, "/"), cmp.Or(o.Procfs, "/proc")
 	w := &Watcher{o: o, areas: map[string]*area{}, gone: map[string]time.Time{}, suspicions: map[Path]*suspicion{}, held: map[Path]*Change{},
 		wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
-	w.acts = NewActs(ActsOptions{Sets: o.Sets, Root: o.Root, Procfs: o.Procfs, Process: o.Process, Container: o.Container, Sight: w.Suspect})
+	w.acts = NewActs(ActsOptions{Sets: o.Sets, Root: o.Root, Procfs: o.Procfs, Process: o.Process, Container: o.Container, Sight: w.Suspect, Renamed: w.Renamed})
 	return w
 }
 
@@ -174,9 +177,10 @@ func (w *Watcher) Interest() event.Interest {
 type Suspicion struct {
 	Path   Path
 	What   KindSet
-	Moved  bool   // it is called something else now that is watched, too
-	Closed bool   // who had it open for writing has closed it
-	PID    uint32 // who it was, 0 if that is not known
+	Moved  bool      // it is called something else now that is watched, too
+	Closed bool      // who had it open for writing has closed it
+	PID    uint32    // who it was, 0 if that is not known
+	Since  time.Time // zero for just now
 }
 
 // Suspect has a path looked at soon. It never blocks, and costs little for paths that nobody watches.
@@ -208,8 +212,81 @@ func (w *Watcher) Suspect(s Suspicion) {
 	if known.first.After(now) { // it was to be looked at later anyway
 		known.first, known.again = now, 0
 	}
+	if !s.Since.IsZero() && s.Since.Before(known.first) {
+		known.first = s.Since
+	}
 	known.last, known.what, known.closed = now, known.what|s.What, known.closed || s.Closed
 	known.pid = cmp.Or(s.PID, known.pid)
+}
+
+// A renaming is what was called by another name a moment ago, with all that is in it.
+type renaming struct {
+	container, from, to string
+	at                  time.Time
+}
+
+// Bounds of the renamings that are remembered.
+const (
+	maxRenamings = 256
+	renamingTime = 10 * time.Second
+)
+
+// Renamed says that something has another name, both of them in places where something is watched: what is at the one is looked at
+// together with what is at the other.
+func (w *Watcher) Renamed(from, to Path) {
+	if from.Container != to.Container {
+		return
+	}
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.renamings = slices.DeleteFunc(w.renamings, func(r renaming) bool { return now.Sub(r.at) > renamingTime })
+	if len(w.renamings) == maxRenamings {
+		w.renamings = slices.Delete(w.renamings, 0, 1)
+	}
+	w.renamings = append(w.renamings, renaming{from.Container, from.Name, to.Name, now})
+}
+
+// otherName is what a path was called before, or is called now, by the latest renaming that it or a directory above it has undergone.
+func (w *Watcher) otherName(p Path) (other Path, ok bool) {
+	for _, r := range slices.Backward(w.renamings) {
+		switch {
+		case r.container != p.Container:
+		case isWithin(p.Name, r.from):
+			return Path{p.Container, r.to + p.Name[len(r.from):]}, true
+		case isWithin(p.Name, r.to):
+			return Path{p.Container, r.from + p.Name[len(r.to):]}, true
+		}
+	}
+	return other, false
+}
+
+// withOtherNames adds to what is due what that was called before or is called now, so that both halves of a renaming are found at once.
+func (w *Watcher) withOtherNames(due []looked) []looked {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.renamings) == 0 {
+		return due
+	}
+	known := make(map[Path]bool, len(due))
+	for i := range due {
+		known[due[i].path] = true
+	}
+	for _, l := range due {
+		other, ok := w.otherName(l.path)
+		if !ok || known[other] || w.o.Sets.Match(other.Container != "", other.Name) == 0 {
+			continue
+		}
+		known[other] = true
+		s := suspicion{first: l.first, last: l.last, what: left | movedOn, pid: l.pid}
+		if waits := w.suspicions[other]; waits != nil {
+			s = *waits
+			delete(w.suspicions, other)
+			w.order = slices.DeleteFunc(w.order, func(p Path) bool { return p == other })
+		}
+		due = append(due, looked{s, other})
+	}
+	return due
 }
 
 // mayGrow says whether all of some watch sets allow a file to grow.
@@ -236,7 +313,7 @@ func (w *Watcher) queueTree(dir Path, lossy bool, pid uint32) {
 	if r == nil {
 		return // what a container has done by now is in its baseline, once it has one
 	}
-	r.queue(uncertain{dir.Name, pid}, lossy)
+	r.queue(uncertain{dir.Name, pid, time.Now()}, lossy)
 	w.wakeScans()
 }
 
@@ -477,6 +554,7 @@ func (w *Watcher) sighted(s Sighting) {
 	}
 	what := kindsSeen(s.What)
 	if s.OldPath != nil {
+		w.Renamed(*s.OldPath, s.Path)
 		w.Suspect(Suspicion{Path: *s.OldPath, What: left, Moved: w.o.Sets.Match(s.Path.Container != "", s.Path.Name) != 0, PID: s.PID})
 	}
 	w.Suspect(Suspicion{Path: s.Path, What: what, Closed: s.What&SawClosed != 0, PID: s.PID})
@@ -525,9 +603,10 @@ func (w *Watcher) mounted(m MountSighting) {
 
 // tellMountings tells of mounts once it can be known whose doing they were.
 func (w *Watcher) tellMountings(now time.Time) {
+	behind := w.behind()
 	w.mu.Lock()
 	due := 0
-	for due < len(w.mountings) && now.Sub(w.mountings[due].At) >= settleTime {
+	for due < len(w.mountings) && now.Sub(w.mountings[due].At) >= settleTime+behind {
 		due++
 	}
 	all := slices.Clone(w.mountings[:due])
@@ -538,8 +617,14 @@ func (w *Watcher) tellMountings(now time.Time) {
 		if m.Mounted {
 			kind = Mounted
 		}
+		if _, sure := w.acts.Who(Sought{Path: m.Path, What: 1 << kind, From: m.At.Add(-settleTime), To: now}); sure == Unexplained && now.Sub(m.At) < patience {
+			w.mu.Lock() // what is mounted is seen before the call returns, at times long before
+			w.mountings = append(w.mountings, m)
+			w.mu.Unlock()
+			continue
+		}
 		w.looking.Lock()
-		w.found(&Difference{Path: m.Path}, &suspicion{first: m.At.Add(-settleTime), last: m.At, what: 1 << kind}, 1<<kind)
+		w.found(&Difference{Path: m.Path}, &suspicion{first: m.At, last: now, what: 1 << kind}, 1<<kind)
 		w.looking.Unlock()
 	}
 }
@@ -722,13 +807,22 @@ type looked struct {
 	path Path
 }
 
+// behind is by how much longer it takes to know who it was than settleTime; a machine that cannot keep up is not waited for without end.
+func (w *Watcher) behind() time.Duration {
+	if w.o.Behind == nil {
+		return 0
+	}
+	return min(w.o.Behind(), maxBehind)
+}
+
 // due takes the paths that nothing has happened to for a while.
 func (w *Watcher) due(now time.Time) (due []looked) {
+	behind := w.behind()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	kept := w.order[:0]
 	for _, p := range w.order {
-		s, settle, wait := w.suspicions[p], settleTime, patience
+		s, settle, wait := w.suspicions[p], settleTime+behind, patience+behind
 		if s.slow {
 			settle, wait = settle*growing, wait*growing
 		}
@@ -749,6 +843,7 @@ func (w *Watcher) lookAt(ctx context.Context, due []looked) error {
 	if len(due) == 0 {
 		return nil
 	}
+	due = w.withOtherNames(due)
 	w.looking.Lock()
 	defer w.looking.Unlock()
 	why := make(map[Path]*suspicion, len(due))
@@ -983,6 +1078,7 @@ func (w *Watcher) blame(c *Change, s *suspicion) {
 	if c.From != "" {
 		q.What |= arrived
 	}
+	q.SameFile = c.From == "" && c.Before != nil && c.After != nil && c.Before.Device == c.After.Device && c.Before.Inode == c.After.Inode
 	act, confidence := w.acts.Who(q)
 	if confidence == Unexplained {
 		return
