@@ -177,8 +177,7 @@ func (a *Acts) known(q *query) candidate {
 			}
 		}
 	}
-	for dir := q.Path.Name; len(dir) > 1 && !q.SameFile; {
-		dir = path.Dir(dir)
+	for dir := path.Dir(q.Path.Name); len(dir) > 1 && !q.SameFile; dir = path.Dir(dir) { // who mounts at / does so in a name space of his own
 		for d := range a.recent.of(keyOfName(dir)) {
 			if q.inTime(d) && d.does(dir)&moving != 0 {
 				add(d, ByDirectory, true)

@@ -185,6 +185,9 @@ type Suspicion struct {
 
 // Suspect has a path looked at soon. It never blocks, and costs little for paths that nobody watches.
 func (w *Watcher) Suspect(s Suspicion) {
+	if s.What&(1<<Mounted|1<<Unmounted) != 0 && w.mounts != nil {
+		return // it tells of mounts that can be seen; most calls are of container runtimes, in name spaces of their own
+	}
 	of := w.o.Sets.Match(s.Path.Container != "", s.Path.Name)
 	if of == 0 {
 		if s.What&moving != 0 && w.o.Sets.MayContain(s.Path.Container != "", s.Path.Name) {
