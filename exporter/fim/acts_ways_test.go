@@ -360,8 +360,7 @@ var ways = []way{
 		return did("setxattr", e.in("f"), "system.posix_acl_access", unsafe.Pointer(&aclForOne[0]), len(aclForOne), 0)
 	}},
 	{name: "FS_IOC_SETFLAGS", told: untold, what: FlagsChanged, do: func(e *world) error {
-		flags := 0x40 // FS_NODUMP_FL
-		return on(e.in("f"), func(fd int) error { return did("ioctl", fd, 0x40086602, unsafe.Pointer(&flags)) })
+		return setFlags(e.in("f"), unix.STATX_ATTR_NODUMP)
 	}},
 	{name: "link to outside", what: LinksChanged, do: func(e *world) error { return did("link", e.in("f"), e.out("hard")) }},
 

@@ -107,15 +107,31 @@ func (w *Watcher) actorOf(c *Change, watch int) (name string, ok bool) {
 	if c.Actor == nil {
 		return "", false
 	}
-	if name, ok = w.o.Sets.Actor(Doer{Container: c.Actor.Container != "", Exe: c.Actor.Exe, UID: c.Actor.EUID}, watch); ok {
+	if name, ok = w.o.Sets.Actor(w.doer(c.Actor.Container, c.Actor.Exe, c.Actor.EUID), watch); ok {
 		return name, true
 	}
 	for _, a := range c.Actor.Ancestors {
-		if name, ok = w.o.Sets.Actor(Doer{Container: a.Container, Exe: a.Exe, UID: a.UID}, watch); ok {
+		container := ""
+		if a.Container {
+			container = c.Actor.Container
+		}
+		if name, ok = w.o.Sets.Actor(w.doer(container, a.Exe, a.UID), watch); ok {
 			return name, true
 		}
 	}
 	return "", false
+}
+
+// doer is a process of the host or of a container, whose users have the names that they have there.
+func (w *Watcher) doer(container, exe string, uid uint32) Doer {
+	d := Doer{Container: container != "", Exe: exe, UID: uid}
+	if a := w.area(container); a != nil {
+		d.IsCalled = func(user string) bool {
+			id, known := a.packages.UserID(user)
+			return known && id == uid
+		}
+	}
+	return d
 }
 
 // byPackage says which package accounts for a change. One does if its manager was at work on it then, by its own databases, and

@@ -995,6 +995,13 @@ func (a *accountNames) id(root packageRoot, file, name string) (uint32, bool) {
 	return id, ok
 }
 
+// UserID finds the number of a user of this root by his name.
+func (p *Packages) UserID(name string) (uint32, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.names.id(p.root, "etc/passwd", name)
+}
+
 // parse reads a line of passwd(5) or group(5): NAME:PASSWORD:ID:…; others are not for us to judge.
 func (f *accountFile) parse(line []byte) error {
 	fields := bytes.SplitN(line, []byte(":"), 4)

@@ -747,7 +747,9 @@ type Doer struct {
 	Container bool   // whether it runs in one
 	Exe       string // the path of its program, as the kernel tells it
 	UID       uint32
-	User      string // empty if it has no name
+	User      string // empty if it has no name, or that is not known
+
+	IsCalled func(user string) bool // whether it is a user of that name, of whom one may have several; nil if that is not known
 }
 
 // Actor says whether changes of a set by a process are expected, and which actor it is.
@@ -760,7 +762,8 @@ func (s *Sets) Actor(d Doer, watch int) (name string, ok bool) {
 		if !a.watches.Has(watch) || !a.containers && d.Container || !a.host && !d.Container || a.exes && !runs.Has(i) {
 			continue
 		}
-		if len(a.users)+len(a.uids) == 0 || slices.Contains(a.uids, d.UID) || d.User != "" && slices.Contains(a.users, d.User) {
+		if len(a.users)+len(a.uids) == 0 || slices.Contains(a.uids, d.UID) || d.User != "" && slices.Contains(a.users, d.User) ||
+			d.IsCalled != nil && slices.ContainsFunc(a.users, d.IsCalled) {
 			return a.name, true
 		}
 	}

@@ -456,14 +456,15 @@ func allocating(mode uint32, at, length int64) func(e *world) error {
 	}
 }
 
-// setFlags sets immutable or append-only, whose bits statx has from FS_IOC_SETFLAGS, and takes away the other.
+// setFlags sets immutable, append-only or nodump, whose bits statx has from FS_IOC_SETFLAGS, and takes away the others. All
+// other flags stay, as ext4 would make other files of those without.
 func setFlags(path string, flags int) error {
 	return on(path, func(fd int) error {
 		now, err := unix.IoctlGetInt(fd, 0x80086601)
 		if err != nil {
 			return errNeeds("FS_IOC_GETFLAGS: " + err.Error())
 		}
-		now = now&^(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) | flags
+		now = now&^(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND|unix.STATX_ATTR_NODUMP) | flags
 		return did("ioctl", fd, 0x40086602, unsafe.Pointer(&now))
 	})
 }
