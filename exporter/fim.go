@@ -90,7 +90,7 @@ func NewFIM(o FIMOptions) (*FIM, error) {
 			"watch", "kind", "expected").Fixed(),
 		byWorkload: NewCounter("yagura_workload_fim_changes_total",
 			"Changes of watched files that the workload has made; there once it has happened. actor is package, maintenance, runtime, user or unknown.",
-			"watch", "kind", "actor").PerWorkload(),
+			"watch", "kind", "actor").PerWorkload().Rare(),
 		files:        NewGauge("yagura_fim_files", "Watched files, directories and links of the host and of containers.", "watch").Fixed(),
 		drifted:      NewGauge("yagura_fim_drifted_files", "Watched files that are not as the baseline says; yagura fim accept makes them the baseline.", "watch").Fixed(),
 		age:          NewGauge("yagura_fim_baseline_age_seconds", "Time since the host's baseline was completed. Absent until then.").Fixed(),

@@ -20,7 +20,7 @@ type Config struct {
 type Limits struct {
 	Node     int `yaml:"node"`     // all series
 	Family   int `yaml:"family"`   // series of one metric
-	Workload int `yaml:"workload"` // series of one workload, over all metrics
+	Workload int `yaml:"workload"` // series of one workload, over all metrics; hits of rules and changes of files have a place beyond it
 }
 
 // Default is the configuration where the file says nothing.
@@ -155,7 +155,7 @@ func (b *budget) room(f *Family, name event.Workload, w *workload, r rank) verdi
 	if b.used+n > node || f.used+n > family {
 		return full
 	}
-	if !f.perWorkload || name == otherWorkload {
+	if !f.perWorkload || f.rare || name == otherWorkload {
 		return placed
 	}
 	used := 0

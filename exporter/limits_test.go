@@ -36,6 +36,30 @@ func TestWorkloadBeyondItsCapKeepsItsLabels(t *testing.T) {
 	}
 }
 
+func TestWhatIsRareHasAPlaceBeyondTheCapOfItsWorkload(t *testing.T) {
+	budget := newBudget(Limits{Node: 1000, Family: 20, Workload: 10})
+	calls, hits := NewCounter("test_calls_total", "Calls.", "name").PerWorkload(), NewCounter("test_hits_total", "Hits.", "name").PerWorkload().Rare()
+	for _, f := range []*Family{calls, hits} {
+		f.bind(budget, time.Now())
+		f.Begin()
+		for i := range 15 {
+			f.Set(cart, 1, name("n%02d", i))
+		}
+	}
+	if got := send(calls); len(got) != 10 {
+		t.Errorf("%d series of calls, want 10", len(got))
+	}
+	if got := send(hits); len(got) != 15 || got["cart,n14,shop,cart-1,"] != 1 {
+		t.Errorf("%d series of hits, want all 15 by name: %v", len(got), got)
+	}
+	for i := range 40 {
+		hits.Set(cart, 1, name("m%02d", i))
+	}
+	if got := send(hits); len(got) > 20 {
+		t.Errorf("%d series of hits, want at most the 20 of the family", len(got))
+	}
+}
+
 func TestFamilyBeyondItsCapLosesWorkloadsAndKeepsEnumeratedLabels(t *testing.T) {
 	f := underLimits(NewCounter("test_bytes_total", "Bytes.", "direction").PerWorkload(), Limits{Node: 1000, Family: 60, Workload: 10})
 	f.Begin()

@@ -66,7 +66,7 @@ func NewRules(detector func() Detector) *Rules {
 			"Events that satisfied the rule, on the whole node; every loaded rule is there from the start. An exemplar has the id of a hit, which /api/yagura/hits shows.",
 			"rule", "priority", "source").Fixed(),
 		byWorkload: NewCounter("yagura_workload_rule_hits_total",
-			"Events of the workload that satisfied the rule; there once it has happened.", "rule").PerWorkload(),
+			"Events of the workload that satisfied the rule; there once it has happened.", "rule").PerWorkload().Rare(),
 		rules: NewGauge("yagura_rules_loaded", "Rules that are evaluated, by the source of their events.", "source").Fixed(),
 		info: NewGauge("yagura_rule_info",
 			"1, with what the rule's tags say: tactic and technique of MITRE ATT&CK, sections of NIST SP 800-190 and PCI DSS, items of CIS, and how mature it is.",

@@ -38,6 +38,7 @@ type Family struct {
 	kept        []int    // labels that a fold keeps, as places in labels
 	sorted      []int    // where each label of a series comes from, in the order of exposition
 	perWorkload bool
+	rare        bool
 	fixed       bool
 	additive    bool
 	foreign     bool // documentation of a metric that somebody else fills
@@ -150,6 +151,13 @@ func (f *Family) describe() {
 func (f *Family) PerWorkload() *Family {
 	f.perWorkload = true
 	f.describe()
+	return f
+}
+
+// Rare says that what the family counts is rare and must not be missed: its label sets have a place also where a workload has used up
+// its own, as far as the caps of the family and of the node allow. It returns f.
+func (f *Family) Rare() *Family {
+	f.rare = true
 	return f
 }
 
