@@ -9,7 +9,7 @@ COUNT    ?= 6
 BENCH    ?= .
 BASE     ?= HEAD~1
 LIB      := set -uo pipefail; results=$(CURDIR)/build/test; mkdir -p $$results; . .ci/lib;
-TRUTH    ?= ./bpf ./rules/live
+TRUTH    ?= ./bpf ./rules/live ./exporter/fim
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 PACKAGE  := github.com/prometheus/common/version
