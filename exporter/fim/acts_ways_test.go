@@ -697,7 +697,7 @@ func begin(name string) {
 // some program that it has become. begun is called before anything is done.
 func perform(e *world, name, exe string, user uint32, begun func(pid uint32)) (said string, pid uint32, err error) {
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), wayVariable+"="+name, e.variable())
+	cmd.Env = append(os.Environ(), wayVariable+"="+name, e.variable(), "GORACE=atexit_sleep_ms=0") // else a second each
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user, NoSetGroups: true}}
 	var out, trouble bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &trouble

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -62,6 +63,15 @@ func newArea(in *event.Container, container string, root int, o Options) (*area,
 
 func (r *area) close() error {
 	return errors.Join(r.look.Close(), r.packages.Close(), unix.Close(r.root))
+}
+
+// real is a path with the symbolic links followed on the way to it, as the baseline has it; where that cannot be told, as it was.
+func (r *area) real(p Path) Path {
+	dir, err := r.look.Real(path.Dir(p.Name))
+	if err != nil {
+		return p
+	}
+	return Path{p.Container, path.Join(dir, path.Base(p.Name))}
 }
 
 // restore has the series of the last run, until the first scan of this one has ended.
@@ -260,8 +270,8 @@ func uncounted(match func(string, bool) Attribute) func(string, bool) Attribute 
 // walk is what a scan asks of the sets: which directories it enters, and what of a path is looked at. It counts files by set.
 func (s *Sets) walk(container bool, files []uint64) (enter func(dir string) bool, match func(path string, there bool) Attribute) {
 	enter = func(dir string) bool { return s.MayContain(container, dir) }
-	match = func(path string, there bool) (of Attribute) {
-		for i := range s.Match(container, path).All() {
+	match = func(name string, there bool) (of Attribute) {
+		for i := range s.Match(container, name).All() {
 			of |= s.Set(i).Attributes
 			if there {
 				files[i]++

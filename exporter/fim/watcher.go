@@ -470,7 +470,8 @@ func (w *Watcher) open(ctx context.Context) bool {
 			break
 		}
 		w.mu.Lock()
-		w.failed, w.intact = err, !errors.Is(err, ErrTampered) && !errors.Is(err, ErrCorrupt)
+		_, absent := os.Lstat(w.o.Config.Store)
+		w.failed, w.intact = err, absent != nil && !errors.Is(err, ErrTampered) || errors.Is(err, ErrInUse)
 		w.mu.Unlock()
 		if text := err.Error(); text != said {
 			said = text
@@ -906,6 +907,10 @@ func (w *Watcher) isNowhere(p Path) bool {
 func (w *Watcher) sight(ctx context.Context, p Path, what KindSet) (s Sight, ok bool, err error) {
 	r := w.area(p.Container)
 	if r == nil {
+		return s, false, nil
+	}
+	if real := r.real(p); real != p { // a call has spelled it through a symbolic link
+		w.Suspect(Suspicion{Path: real, What: what &^ movedOn, Moved: what&movedOn != 0})
 		return s, false, nil
 	}
 	e, err := w.store.Get(p)

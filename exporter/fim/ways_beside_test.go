@@ -66,7 +66,7 @@ func (s *leg) account() (told, blamed, sure string) {
 	told, blamed = strings.Join(s.texts(changes), "; "), "right"
 	switch {
 	case s.late != "":
-		return told + " (by a scan)", none, none
+		return told + ", by a scan: " + s.late, none, none
 	case len(changes) == 0:
 		return "nothing", none, none
 	}

@@ -31,10 +31,10 @@ type unseen struct {
 }
 
 var (
-	flagsUnseen = unseen{"needs Linux 7: fanotify tells of flags. With file_setattr no path leaves the kernel", func(k *tour) bool {
+	flagsUnseen = unseen{"fanotify tells of flags since Linux 7, and file_setattr leaves the kernel without a path", func(k *tour) bool {
 		return !k.fanotifyTells(func(name string) error { return setFlags(name, unix.STATX_ATTR_IMMUTABLE) })
 	}}
-	layersUnseen = unseen{"needs the lower and upper directories to be watched: no witness knows what they are layers of", func(*tour) bool { return true }}
+	layersUnseen = unseen{"no witness knows of what a directory is a layer", func(*tour) bool { return true }}
 )
 
 var moreWays = []way{
@@ -64,7 +64,8 @@ var moreWays = []way{
 	{name: "pwritev2", what: ContentChanged, do: func(e *world) error {
 		return toWrite(e.in("f"), func(fd int) error { _, err := unix.Pwritev2(fd, [][]byte{[]byte("AS")}, 0, 0); return err })
 	}},
-	{name: "write past the page cache", what: ContentChanged, prepare: filled("f", 4096), do: func(e *world) error { return writeDirectly(e.in("f")) }},
+	{name: "write past the page cache", what: ContentChanged, prepare: filled("f", 4096),
+		do: func(e *world) error { return writeDirectly(e.in("f")) }},
 	{name: "io_submit", what: ContentChanged, do: func(e *world) error { return toWrite(e.in("f"), aioWrite) }},
 	{name: "vmsplice and splice", what: ContentChanged, do: func(e *world) error { return toWrite(e.in("f"), spliceMemory) }},
 	{name: "ftruncate, longer", what: ContentChanged, do: func(e *world) error {
@@ -119,14 +120,17 @@ var moreWays = []way{
 	{name: "a file in new directories", told: "dir created; dir/sub created; dir/sub/g created", do: func(e *world) error {
 		return errors.Join(os.MkdirAll(e.in("dir/sub"), 0o755), put(e.in("dir/sub/g"), "x"))
 	}},
-	{name: "removal of a tree", told: "dir deleted; dir/g deleted; dir/sub deleted; dir/sub/h deleted", prepare: smallTree, do: func(e *world) error {
-		return os.RemoveAll(e.in("dir"))
-	}},
-	{name: "rename of a tree", told: "dir > other renamed; dir/g > other/g renamed; dir/sub > other/sub renamed; dir/sub/h > other/sub/h renamed", prepare: smallTree,
+	{name: "removal of a tree", told: "dir deleted; dir/g deleted; dir/sub deleted; dir/sub/h deleted", prepare: smallTree,
+		do: func(e *world) error {
+			return os.RemoveAll(e.in("dir"))
+		}},
+	{name: "rename of a tree",
+		told: "dir > other renamed; dir/g > other/g renamed; dir/sub > other/sub renamed; dir/sub/h > other/sub/h renamed", prepare: smallTree,
 		do: func(e *world) error { return did("rename", e.in("dir"), e.in("other")) }},
-	{name: "rename of a tree to outside", told: "dir deleted; dir/g deleted; dir/sub deleted; dir/sub/h deleted", prepare: smallTree, do: func(e *world) error {
-		return did("rename", e.in("dir"), e.out("dir"))
-	}},
+	{name: "rename of a tree to outside", told: "dir deleted; dir/g deleted; dir/sub deleted; dir/sub/h deleted", prepare: smallTree,
+		do: func(e *world) error {
+			return did("rename", e.in("dir"), e.out("dir"))
+		}},
 	{name: "unlink of one of two names", told: "f links; h deleted", prepare: func(e *world) error { return os.Link(e.in("f"), e.in("h")) },
 		do: func(e *world) error { return did("unlink", e.in("h")) }},
 	{name: "unlink of a name outside", told: "f links", prepare: func(e *world) error { return os.Link(e.in("f"), e.out("h")) },
@@ -136,7 +140,8 @@ var moreWays = []way{
 	}},
 
 	// Attributes.
-	{name: "chmod of a directory", what: ModeChanged, at: "dir", prepare: directory, do: func(e *world) error { return did("chmod", e.in("dir"), 0o1777) }},
+	{name: "chmod of a directory", what: ModeChanged, at: "dir", prepare: directory,
+		do: func(e *world) error { return did("chmod", e.in("dir"), 0o1777) }},
 	{name: "setxattrat", what: XattrsChanged, do: func(e *world) error {
 		value := []byte("1")
 		args := struct {
@@ -156,14 +161,16 @@ var moreWays = []way{
 	{name: "a write takes the capability", told: "f content,xattrs", prepare: func(e *world) error {
 		return unix.Setxattr(e.in("f"), "security.capability", netRaw, 0)
 	}, do: func(e *world) error { return writeAt(e.in("f"), "AS", 0) }},
-	{name: "setxattr of a user's attribute", what: XattrsChanged, do: func(e *world) error { return did("setxattr", e.in("f"), "user.x", "1", 1, 0) }},
+	{name: "setxattr of a user's attribute", what: XattrsChanged,
+		do: func(e *world) error { return did("setxattr", e.in("f"), "user.x", "1", 1, 0) }},
 	{name: "removexattr of an ACL", what: ACLChanged, prepare: withACL, do: func(e *world) error {
 		return did("removexattr", e.in("f"), "system.posix_acl_access")
 	}},
 	{name: "setxattr of a directory's default ACL", what: ACLChanged, at: "dir", prepare: directory, do: func(e *world) error {
 		return did("setxattr", e.in("dir"), "system.posix_acl_default", unsafe.Pointer(&aclForOne[0]), len(aclForOne), 0)
 	}},
-	{name: "chmod of a file with an ACL", told: "f acl,mode", prepare: withACL, do: func(e *world) error { return did("chmod", e.in("f"), 0o604) }},
+	{name: "chmod of a file with an ACL", told: "f acl,mode", prepare: withACL,
+		do: func(e *world) error { return did("chmod", e.in("f"), 0o604) }},
 	{name: "FS_IOC_SETFLAGS, immutable", what: FlagsChanged, do: func(e *world) error { return setFlags(e.in("f"), unix.STATX_ATTR_IMMUTABLE) }},
 	{name: "FS_IOC_SETFLAGS, append-only", what: FlagsChanged, do: func(e *world) error { return setFlags(e.in("f"), unix.STATX_ATTR_APPEND) }},
 	{name: "FS_IOC_FSSETXATTR, append-only", what: FlagsChanged, do: func(e *world) error {
@@ -211,9 +218,12 @@ var moreWays = []way{
 	{name: "in an overlay, copying it up", what: ContentChanged, at: "merged/f", prepare: merged, do: func(e *world) error {
 		return writeAt(e.in("merged/f"), "AS", 0)
 	}},
-	{name: "in an overlay, chmod", what: ModeChanged, at: "merged/f", prepare: merged, do: func(e *world) error { return did("chmod", e.in("merged/f"), 0o600) }},
-	{name: "in an overlay, making it", what: Created, at: "merged/g", prepare: merged, do: func(e *world) error { return put(e.in("merged/g"), "x") }},
-	{name: "in an overlay, removing it", what: Deleted, at: "merged/f", prepare: merged, do: func(e *world) error { return did("unlink", e.in("merged/f")) }},
+	{name: "in an overlay, chmod", what: ModeChanged, at: "merged/f", prepare: merged,
+		do: func(e *world) error { return did("chmod", e.in("merged/f"), 0o600) }},
+	{name: "in an overlay, making it", what: Created, at: "merged/g", prepare: merged,
+		do: func(e *world) error { return put(e.in("merged/g"), "x") }},
+	{name: "in an overlay, removing it", what: Deleted, at: "merged/f", prepare: merged,
+		do: func(e *world) error { return did("unlink", e.in("merged/f")) }},
 	{name: "in an overlay's upper layer", told: "merged/f content", unseen: layersUnseen, prepare: func(e *world) error {
 		return errors.Join(merged(e), os.Chmod(e.in("merged/f"), 0o600))
 	}, do: func(e *world) error { return writeAt(e.out("upper/f"), "AS", 0) }},
@@ -234,12 +244,13 @@ var moreWays = []way{
 	{name: "truncate in a container, after pivot_root", what: ContentChanged, container: true, prepare: containerRoot, do: func(e *world) error {
 		return inPivot(e, func() error { return did("truncate", e.in("f"), 0) })
 	}},
-	{name: "from the host, in a container's root", what: ContentChanged, container: true, host: true, prepare: containerRoot, do: func(e *world) error {
-		return writeAt(filepath.Join(e.out("root"), e.in("f")), "AS", 0)
-	}},
+	{name: "from the host, in a container's root", what: ContentChanged, container: true, host: true, prepare: containerRoot,
+		do: func(e *world) error {
+			return writeAt(filepath.Join(e.out("root"), e.in("f")), "AS", 0)
+		}},
 	{name: "in a user namespace", what: ModeChanged, do: func(e *world) error {
-		return inProcess("chmod", e, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}}, GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}}})
+		all := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}}
+		return inProcess("chmod", e, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: all, GidMappings: all})
 	}},
 	{name: "in a PID namespace", what: Deleted, do: func(e *world) error {
 		return inProcess("unlink", e, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID})
@@ -325,13 +336,17 @@ var toolWays = []way{
 	{name: "dd", tool: "dd", what: ContentChanged, do: func(e *world) error {
 		return becomeFed("IT", "dd", "of="+e.in("f"), "conv=notrunc", "status=none")
 	}},
-	{name: "truncate -s 0", tool: "truncate", what: ContentChanged, do: func(e *world) error { return become("truncate", "-s", "0", e.in("f")) }},
-	{name: "cp over it", tool: "cp", what: ContentChanged, prepare: outsider, do: func(e *world) error { return become("cp", e.out("other"), e.in("f")) }},
-	{name: "cp, making it", tool: "cp", what: Created, at: "g", prepare: outsider, do: func(e *world) error { return become("cp", e.out("other"), e.in("g")) }},
+	{name: "truncate -s 0", tool: "truncate", what: ContentChanged,
+		do: func(e *world) error { return become("truncate", "-s", "0", e.in("f")) }},
+	{name: "cp over it", tool: "cp", what: ContentChanged, prepare: outsider,
+		do: func(e *world) error { return become("cp", e.out("other"), e.in("f")) }},
+	{name: "cp, making it", tool: "cp", what: Created, at: "g", prepare: outsider,
+		do: func(e *world) error { return become("cp", e.out("other"), e.in("g")) }},
 	{name: "cp by its loader", tool: "/lib64/ld-linux-x86-64.so.2", what: ContentChanged, prepare: outsider, do: func(e *world) error {
 		return become("/lib64/ld-linux-x86-64.so.2", "/bin/cp", e.out("other"), e.in("f"))
 	}},
-	{name: "mv over it", tool: "mv", what: ContentChanged, prepare: outsider, do: func(e *world) error { return become("mv", e.out("other"), e.in("f")) }},
+	{name: "mv over it", tool: "mv", what: ContentChanged, prepare: outsider,
+		do: func(e *world) error { return become("mv", e.out("other"), e.in("f")) }},
 	{name: "mv from another file system", tool: "mv", what: ContentChanged, prepare: func(e *world) error {
 		return os.WriteFile(e.away("other"), []byte("another\n"), 0o644)
 	}, do: func(e *world) error { return become("mv", e.away("other"), e.in("f")) }},
@@ -339,26 +354,32 @@ var toolWays = []way{
 		return become("install", "-m", "4755", e.out("other"), e.in("f"))
 	}},
 	{name: "ln -sf", tool: "ln", told: "f content,mode", do: func(e *world) error { return become("ln", "-sf", "/dev/null", e.in("f")) }},
-	{name: "rm -rf", tool: "rm", told: "dir deleted; dir/g deleted; dir/sub deleted; dir/sub/h deleted", prepare: smallTree, do: func(e *world) error {
-		return become("rm", "-rf", e.in("dir"))
-	}},
-	{name: "shred -u", tool: "shred", told: "0 created,deleted; f deleted", do: func(e *world) error { return become("shred", "-n", "1", "-u", e.in("f")) }},
-	{name: "mkdir -p", tool: "mkdir", told: "a created; a/b created; a/b/c created", do: func(e *world) error { return become("mkdir", "-p", e.in("a/b/c")) }},
+	{name: "rm -rf", tool: "rm", told: "dir deleted; dir/g deleted; dir/sub deleted; dir/sub/h deleted", prepare: smallTree,
+		do: func(e *world) error {
+			return become("rm", "-rf", e.in("dir"))
+		}},
+	{name: "shred -u", tool: "shred", told: "0 created,deleted; f deleted",
+		do: func(e *world) error { return become("shred", "-n", "1", "-u", e.in("f")) }},
+	{name: "mkdir -p", tool: "mkdir", told: "a created; a/b created; a/b/c created",
+		do: func(e *world) error { return become("mkdir", "-p", e.in("a/b/c")) }},
 	{name: "mkfifo", tool: "mkfifo", what: Created, at: "g", do: func(e *world) error { return become("mkfifo", e.in("g")) }},
 	{name: "touch", tool: "touch", told: untold, do: func(e *world) error { return become("touch", e.in("f")) }},
 	{name: "chmod u+s", tool: "chmod", what: ModeChanged, do: func(e *world) error { return become("chmod", "u+s", e.in("f")) }},
-	{name: "chown -R", tool: "chown", told: "dir owner; dir/g owner; dir/sub owner; dir/sub/h owner", prepare: smallTree, do: func(e *world) error {
-		return become("chown", "-R", "1:1", e.in("dir"))
-	}},
+	{name: "chown -R", tool: "chown", told: "dir owner; dir/g owner; dir/sub owner; dir/sub/h owner", prepare: smallTree,
+		do: func(e *world) error {
+			return become("chown", "-R", "1:1", e.in("dir"))
+		}},
 	{name: "chattr +i", tool: "chattr", what: FlagsChanged, do: func(e *world) error { return become("chattr", "+i", e.in("f")) }},
-	{name: "setfacl", tool: "setfacl", what: ACLChanged, told: "f acl,mode", do: func(e *world) error { return become("setfacl", "-m", "u:1:rwx", e.in("f")) }},
+	{name: "setfacl", tool: "setfacl", what: ACLChanged, told: "f acl,mode",
+		do: func(e *world) error { return become("setfacl", "-m", "u:1:rwx", e.in("f")) }},
 	{name: "setfattr", tool: "setfattr", what: XattrsChanged, do: func(e *world) error { return become("setfattr", "-n", "user.x", "-v", "1", e.in("f")) }},
 	{name: "setcap", tool: "setcap", what: XattrsChanged, do: func(e *world) error { return become("setcap", "cap_net_raw+ep", e.in("f")) }},
 	{name: "tar -x", tool: "tar", told: "dir created; dir/g created", prepare: func(e *world) error {
 		err := errors.Join(os.Mkdir(e.out("dir"), 0o755), put(e.out("dir/g"), "x"))
 		return errors.Join(err, exec.Command("tar", "-cf", e.away("tar"), "-C", e.outside, "dir").Run())
 	}, do: func(e *world) error { return become("tar", "-xf", e.away("tar"), "-C", e.watched) }},
-	{name: "rsync", tool: "rsync", what: ContentChanged, prepare: outsider, do: func(e *world) error { return become("rsync", e.out("other"), e.in("f")) }},
+	{name: "rsync", tool: "rsync", what: ContentChanged, prepare: outsider,
+		do: func(e *world) error { return become("rsync", e.out("other"), e.in("f")) }},
 	{name: "patch", tool: "patch", what: ContentChanged, do: func(e *world) error {
 		return becomeFed("--- f\n+++ f\n@@ -1 +1 @@\n-as it was\n+as it is\n", "patch", "-s", e.in("f"))
 	}},
@@ -366,14 +387,16 @@ var toolWays = []way{
 		return os.WriteFile(e.in("f"), []byte("b\na\n"), 0o644)
 	}, do: func(e *world) error { return become("sort", "-o", e.in("f"), e.in("f")) }},
 	{name: "gzip", tool: "gzip", told: "f deleted; f.gz created", do: func(e *world) error { return become("gzip", e.in("f")) }},
-	{name: "logrotate, making it anew", tool: "logrotate", told: "f content; f.1 created", prepare: rotated("create 0644 root root"), do: rotate},
+	{name: "logrotate, making it anew", tool: "logrotate", told: "f content; f.1 created",
+		prepare: rotated("create 0644 root root"), do: rotate},
 	{name: "logrotate, copying and truncating", tool: "logrotate", told: "f content; f.1 created", prepare: rotated("copytruncate"), do: rotate},
 	{name: "mount -o loop", tool: "mount", told: "dir mounted; dir/lost+found created", prepare: func(e *world) error {
 		return errors.Join(directory(e), unpackImage("ext4", e.away("image")))
 	}, do: func(e *world) error { return become("mount", "-o", "loop", "-t", "ext4", e.away("image"), e.in("dir")) }},
-	{name: "dpkg -i", tool: "dpkg", told: "etc created; etc/f created; etc/sub created; etc/sub/h created", prepare: packaged, do: func(e *world) error {
-		return become("dpkg", "--force-all", "--log=/dev/null", "--admindir="+e.away("dpkg"), "--instdir="+e.watched, "-i", e.away("x.deb"))
-	}},
+	{name: "dpkg -i", tool: "dpkg", told: "etc created; etc/f created; etc/sub created; etc/sub/h created", prepare: packaged,
+		do: func(e *world) error {
+			return become("dpkg", "--force-all", "--log=/dev/null", "--admindir="+e.away("dpkg"), "--instdir="+e.watched, "-i", e.away("x.deb"))
+		}},
 }
 
 // ---- what ways have in common ----

@@ -321,17 +321,19 @@ func (k *tour) goAll() {
 			k.goLeg(s)
 		}
 	}
-	if k.b == nil {
-		return // nothing is told
+	if k.b != nil {
+		k.settle()
+		waited(20*time.Second, k.toldAll) // of what is late, though it should not be
 	}
-	k.settle()
-	waited(20*time.Second, func() bool { // for what is late, though it should not be
-		told := k.toldUntilNow()
-		return !slices.ContainsFunc(k.legs, func(s *leg) bool { return s.late == "" && s.needs == "" && len(told[s]) < len(s.want) })
-	})
 	for s, told := range k.take() {
 		s.told = told
 	}
+}
+
+// toldAll says whether as much was told of each way as is to be told at once.
+func (k *tour) toldAll() bool {
+	told := k.toldUntilNow()
+	return !slices.ContainsFunc(k.legs, func(s *leg) bool { return s.late == "" && s.needs == "" && len(told[s]) < len(s.want) })
 }
 
 func (k *tour) goLeg(s *leg) {
@@ -526,11 +528,12 @@ func (s *leg) judged() (sure string, wrong []string) {
 	var all []string
 	for _, c := range slices.Concat(s.told, s.found) {
 		switch {
-		case c.Actor == nil && s.late != "":
+		case s.late != "" && c.Confidence <= ByTime: // somebody else may have done something at that time
 		case c.Actor == nil:
 			wrong = append(wrong, "nobody is blamed for "+s.texts([]*Change{c})[0])
 		case !s.isBy(c.Actor):
-			wrong = append(wrong, fmt.Sprintf("%s is blamed on %d %q by %s, want %d %q", s.texts([]*Change{c})[0], c.Actor.PID, c.Actor.Exe, c.Confidence, s.pid, s.program))
+			wrong = append(wrong, fmt.Sprintf("%s is blamed on %d %q by %s, want %d %q",
+				s.texts([]*Change{c})[0], c.Actor.PID, c.Actor.Exe, c.Confidence, s.pid, s.program))
 		default:
 			all = append(all, c.Confidence.String())
 		}
