@@ -42,6 +42,7 @@ type way struct {
 	user uint32 // who starts it
 
 	told   string // by a Watcher, as texts has it, if it is something else than what, of at
+	or     string // or this, if it is looked at before all of it was told, on a slow machine
 	host   bool   // who does it is in no container, though the file is
 	unseen unseen // why no witness may see it
 }

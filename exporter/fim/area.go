@@ -65,13 +65,10 @@ func (r *area) close() error {
 	return errors.Join(r.look.Close(), r.packages.Close(), unix.Close(r.root))
 }
 
-// real is a path with the symbolic links followed on the way to it, as the baseline has it; where that cannot be told, as it was.
+// real is a path with the symbolic links followed on the way to it, as the baseline has it; one at its end stays. Where that cannot be
+// told, it is as it was.
 func (r *area) real(p Path) Path {
-	dir, err := r.look.Real(path.Dir(p.Name))
-	if err != nil {
-		return p
-	}
-	return Path{p.Container, path.Join(dir, path.Base(p.Name))}
+	return Path{p.Container, path.Join(Resolver(descriptor(r.root))(path.Dir(p.Name)), path.Base(p.Name))}
 }
 
 // restore has the series of the last run, until the first scan of this one has ended.

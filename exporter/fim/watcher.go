@@ -909,13 +909,17 @@ func (w *Watcher) sight(ctx context.Context, p Path, what KindSet) (s Sight, ok 
 	if r == nil {
 		return s, false, nil
 	}
-	if real := r.real(p); real != p { // a call has spelled it through a symbolic link
-		w.Suspect(Suspicion{Path: real, What: what &^ movedOn, Moved: what&movedOn != 0})
-		return s, false, nil
-	}
 	e, err := w.store.Get(p)
 	if err != nil {
 		return s, false, err
+	}
+	if real := r.real(p); real != p { // a call has spelled it through a symbolic link, or one is now where a directory was
+		if e.Base == nil && e.Now == nil {
+			w.Suspect(Suspicion{Path: real, What: what &^ movedOn, Moved: what&movedOn != 0})
+			return s, false, nil
+		}
+		s = Sight{Path: p, Of: w.attributes(p, e.Now, nil)}
+		return s, s.Of != 0, nil
 	}
 	if e.Base == nil && e.Now == nil && what&(1<<Created) == 0 && !w.isBuilt(r) {
 		return s, false, nil
