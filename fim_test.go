@@ -548,8 +548,8 @@ func (a *fimAct) check(t *testing.T, all []fimChange, dir, outside string) {
 		if !slices.Contains(p.Ancestors, us) || a.above != "" && !slices.Contains(p.Ancestors, exeOf(t, a.above)) {
 			t.Errorf("ancestors %q, want %s and %s: %v", p.Ancestors, a.above, us, c)
 		}
-		if !(c.Confidence == "path" || c.Confidence == "inode" || c.Confidence == a.by) {
-			t.Errorf("confidence %s, want path, inode or %q: %v", c.Confidence, a.by, c)
+		if !(c.Confidence == "path" || c.Confidence == "inode" || c.Confidence == "pid" || c.Confidence == a.by) {
+			t.Errorf("confidence %s, want path, inode, pid or %q: %v", c.Confidence, a.by, c)
 		}
 		if c.Actor != "user" || c.Expected {
 			t.Errorf("actor %s, expected %v: %v", c.Actor, c.Expected, c)

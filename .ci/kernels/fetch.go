@@ -18,6 +18,9 @@ import (
 // keepFor is how long a fetched kernel serves before apt is asked for a newer one.
 const keepFor = 7 * 24 * time.Hour
 
+// chosen is the file in a kernel's folder that says which modules were asked for: if they are others now, it serves no more.
+const chosen = "chosen"
+
 type kernel struct {
 	name     string
 	patterns []*regexp.Regexp
@@ -72,7 +75,8 @@ func fetch(ctx context.Context, kernels []*kernel, o options) error {
 	var stale []*kernel
 	for _, k := range kernels {
 		k.dir = filepath.Join(o.cache, k.name)
-		if info, err := os.Stat(filepath.Join(k.dir, "vmlinuz")); err != nil || time.Since(info.ModTime()) > keepFor {
+		made, _ := os.ReadFile(filepath.Join(k.dir, chosen))
+		if info, err := os.Stat(filepath.Join(k.dir, "vmlinuz")); err != nil || time.Since(info.ModTime()) > keepFor || string(made) != o.modules {
 			stale = append(stale, k)
 		}
 	}
@@ -128,6 +132,9 @@ func (k *kernel) install(ctx context.Context, unpacked string, modules []string)
 	}
 	content, err := os.ReadFile(image)
 	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(k.dir, chosen), []byte(strings.Join(modules, ",")), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(k.dir, "vmlinuz"), content, 0o644)

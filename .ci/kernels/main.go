@@ -38,7 +38,7 @@ func main() {
 	flag.StringVar(&o.live, "live", "", "go test -json output of the same tests on the running kernel")
 	flag.StringVar(&o.run, "run", "^TestTruth", "which tests to run in the guest")
 	flag.StringVar(&o.only, "only", "", "boot only this kernel of the list")
-	flag.StringVar(&o.modules, "modules", "overlay,veth,sch_netem,loop,tls,ghash-generic,ctr,gcm", "modules that a guest loads before the tests")
+	flag.StringVar(&o.modules, "modules", "overlay,veth,sch_netem,loop,tls,ghash-generic,ctr,gcm,xfs,btrfs", "modules that a guest loads before the tests")
 	flag.DurationVar(&o.timeout, "timeout", 12*time.Minute, "how long one boot may take")
 	flag.IntVar(&o.atOnce, "at-once", 2, "how many guests may run at a time")
 	flag.IntVar(&o.memory, "memory", 1024, "memory of a guest in MiB")
