@@ -469,16 +469,9 @@ func (f *FIM) rows(q Query) []*changeRow {
 }
 
 func (f *FIM) row(c *fim.Change, w event.Workload) *changeRow {
-	row := &changeRow{ID: c.ID, Time: c.Time.UTC(), Path: c.Path.Name, From: c.From, Container: c.Path.Container, Severity: c.Severity.String(),
+	row := &changeRow{ID: c.ID, Time: c.Time.UTC(), Path: c.Path.Name, From: c.From, Container: c.Path.Container,
+		Kinds: c.Kinds.Names(), Watches: f.sets.Names(c.Watches), Severity: c.Severity.String(),
 		Actor: c.By, Expected: c.Expected, Why: c.Why, Workload: labelsOf(w), Confidence: c.Confidence.String(), Before: fileRowOf(c.Before), After: fileRowOf(c.After), Diff: c.Diff}
-	for kind, name := range fim.Kinds {
-		if c.Kinds.Has(fim.Kind(kind)) {
-			row.Kinds = append(row.Kinds, name)
-		}
-	}
-	for i := range c.Watches.All() {
-		row.Watches = append(row.Watches, f.sets.Set(i).Name)
-	}
 	if a := c.Actor; a != nil {
 		row.Process = &changeProcess{PID: a.PID, Exe: a.Exe, Name: a.Comm, Command: f.o.Redact(a.Args), UID: a.UID, EUID: a.EUID}
 		if nobody := ^uint32(0); a.LoginUID != nobody {

@@ -344,18 +344,15 @@ func (w *Watcher) scanned(ctx context.Context, job *scanJob, result *ScanResult,
 // tellScanned tells what a scan has found, unless a witness has told it meanwhile: it is looked at once more. What has just been
 // done is left to those who look at what is suspected, as who did it need not be known yet.
 func (w *Watcher) tellScanned(ctx context.Context, d *Difference, job *scanJob) error {
-	paths := []Path{d.Path}
-	if d.From != "" {
-		paths = append(paths, Path{d.Path.Container, d.From})
-	}
-	if w.suspectFound(d, paths, job) {
+	if w.suspectFound(d, job) {
 		return nil
 	}
 	return w.lookNow(ctx, d)
 }
 
 // suspectFound makes suspicions of a difference, if it is of just now or suspected already, and there is room for them.
-func (w *Watcher) suspectFound(d *Difference, paths []Path, job *scanJob) bool {
+func (w *Watcher) suspectFound(d *Difference, job *scanJob) bool {
+	paths := d.paths()
 	justNow, pid := !job.whole, uint32(0)
 	var since time.Time
 	for _, u := range job.trees {

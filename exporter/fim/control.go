@@ -332,7 +332,7 @@ func (c *Control) operator(store *Store, peer *unix.Ucred, a *answer) *operator 
 		o.alone = c.o.Alone
 	}
 	o.accepted = func(d *deviation) {
-		c.o.Log.Info("accepted into the baseline", "path", shown(d.Path.Name), "container", d.Path.Container, "kinds", d.kinds(),
+		c.o.Log.Info("accepted into the baseline", "path", shown(d.Path.Name), "container", d.Path.Container, "kinds", d.Kinds.Names(),
 			"uid", peer.Uid, "pid", peer.Pid)
 	}
 	return o

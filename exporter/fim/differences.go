@@ -41,7 +41,7 @@ func deviationOf(sets *Sets, e *Entry, from string) (d deviation, ok bool) {
 	}
 	for i := range of.All() {
 		set := sets.Set(i)
-		kinds := kindsOf(&Difference{Old: e.Base, New: e.Now, Changed: Compare(e.Base, e.Now, asked(set, e.Base, e.Now))}) & set.Kinds
+		kinds := kindsOf(&Difference{Old: e.Base, New: e.Now, Changed: Compare(e.Base, e.Now, set.asked(e.Base, e.Now))}) & set.Kinds
 		if kinds == 0 {
 			continue
 		}
@@ -50,14 +50,6 @@ func deviationOf(sets *Sets, e *Entry, from string) (d deviation, ok bool) {
 		d.Severity = min(d.Severity, set.Severity) // emergencies are 0
 	}
 	return d, d.Watches != 0
-}
-
-// asked are the attributes that a watch set asks for. Content that may grow, and has, is not asked for.
-func asked(set *Watch, before, after *Record) Attribute {
-	if before != nil && after != nil && !set.ContentCounts(before, after) {
-		return set.Attributes &^ Content
-	}
-	return set.Attributes
 }
 
 // A deviationWriter writes deviations for people, or a line of JSON for each.
@@ -106,30 +98,12 @@ func recordLineOf(r *Record) *recordLine {
 }
 
 func (w *deviationWriter) line(d *deviation) deviationLine {
-	l := deviationLine{Path: octets(d.Path.Name), Container: d.Path.Container, From: octets(d.From), Kinds: d.kinds(), Watches: w.watches(d),
+	l := deviationLine{Path: octets(d.Path.Name), Container: d.Path.Container, From: octets(d.From), Kinds: d.Kinds.Names(), Watches: w.sets.Names(d.Watches),
 		Was: recordLineOf(d.Base), Is: recordLineOf(d.Now)}
 	if d.Watches != 0 {
 		l.Severity = d.Severity.String()
 	}
 	return l
-}
-
-func (d *deviation) kinds() []string {
-	kinds := []string{}
-	for kind, name := range Kinds {
-		if d.Kinds.Has(Kind(kind)) {
-			kinds = append(kinds, name)
-		}
-	}
-	return kinds
-}
-
-func (w *deviationWriter) watches(d *deviation) []string {
-	names := []string{}
-	for i := range d.Watches.All() {
-		names = append(names, w.sets.Set(i).Name)
-	}
-	return names
 }
 
 // block writes a line that begins with what has happened and the path, and below it what differs.
@@ -141,7 +115,7 @@ func (w *deviationWriter) block(d *deviation) error {
 	if d.Watches == 0 {
 		w.fact("watch", "none any more")
 	} else {
-		w.fact("watch", strings.Join(w.watches(d), ", ")+", "+d.Severity.String())
+		w.fact("watch", strings.Join(w.sets.Names(d.Watches), ", ")+", "+d.Severity.String())
 	}
 	switch {
 	case d.Base == nil:

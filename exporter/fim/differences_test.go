@@ -111,7 +111,7 @@ func TestDeviationOf(t *testing.T) {
 	} {
 		d, ok := deviationOf(sets, &test.e, "")
 		w := newDeviationWriter(nil, false, sets)
-		if kinds, watches := strings.Join(d.kinds(), " "), strings.Join(w.watches(&d), " "); kinds != test.kinds || watches != test.watches || ok != (kinds != "") {
+		if kinds, watches := strings.Join(d.Kinds.Names(), " "), strings.Join(w.sets.Names(d.Watches), " "); kinds != test.kinds || watches != test.watches || ok != (kinds != "") {
 			t.Errorf("%s: %q of %q, %v: want %q of %q", test.name, kinds, watches, ok, test.kinds, test.watches)
 		}
 	}

@@ -17,18 +17,9 @@ import (
 // Event is the change as rules of source fim see it: an event of whoever has made it, or of nobody. The sets are those that it
 // was told of by.
 func (c *Change) Event(s *Sets) *event.Event {
-	f := &event.FileChange{ID: c.ID, Path: c.Path.Name, From: c.From, Container: c.Path.Container, Severity: c.Severity, Actor: c.By,
+	f := &event.FileChange{ID: c.ID, Path: c.Path.Name, From: c.From, Container: c.Path.Container, Kinds: c.Kinds.Names(), Watches: s.Names(c.Watches),
+		Severity: c.Severity, Actor: c.By,
 		Expected: c.Expected, Why: c.Why, Confidence: c.Confidence.String(), Before: c.Before.state(), After: c.After.state(), Diff: c.Diff}
-	for kind, name := range Kinds {
-		if c.Kinds.Has(Kind(kind)) {
-			f.Kinds = append(f.Kinds, name)
-		}
-	}
-	for i := range c.Watches.All() {
-		if i < s.Len() {
-			f.Watches = append(f.Watches, s.Set(i).Name)
-		}
-	}
 	ev := f.Event()
 	ev.Time, ev.Boot = c.Time.UnixNano(), bootTime(c.Time)
 	switch {

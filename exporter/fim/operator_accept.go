@@ -128,7 +128,7 @@ func (a *acceptance) tell(e *Entry) error {
 	}
 	a.n++
 	a.o.accepted(&d)
-	_, err := fmt.Fprintf(a.o.out, "accepted %s: %s%s\n", shownPath(e.Path), strings.Join(d.kinds(), ", "), sumText(e.Now))
+	_, err := fmt.Fprintf(a.o.out, "accepted %s: %s%s\n", shownPath(e.Path), strings.Join(d.Kinds.Names(), ", "), sumText(e.Now))
 	return err
 }
 
@@ -141,21 +141,13 @@ func sumText(r *Record) string {
 
 // learnFrom has the store know what a scan has found.
 func (o *operator) learnFrom(_ context.Context, d *Difference) error {
-	sights := []Sight{{Path: d.Path, Now: d.New, Of: o.attributes(d.Path, d.Old, d.New)}}
+	sights := []Sight{{Path: d.Path, Now: d.New, Of: o.sets.asked(d.Path, d.Old, d.New)}}
 	if d.From != "" {
-		sights[0].Of = o.attributes(d.Path, nil, d.New)
+		sights[0].Of = o.sets.asked(d.Path, nil, d.New)
 		sights = append(sights, Sight{Path: Path{d.Path.Container, d.From}, Of: Everything})
 	}
 	_, err := o.store.Learn(sights)
 	return err
-}
-
-// attributes are what the watch sets of a path ask for.
-func (o *operator) attributes(p Path, before, after *Record) (of Attribute) {
-	for i := range o.sets.Match(p.Container != "", p.Name).All() {
-		of |= asked(o.sets.Set(i), before, after)
-	}
-	return of
 }
 
 // acceptSeen makes what was seen at paths what should be there, whatever was seen there since.

@@ -60,6 +60,14 @@ type Difference struct {
 	Changed Attribute
 }
 
+// paths are the path, and what it was called before.
+func (d *Difference) paths() []Path {
+	if d.From == "" {
+		return []Path{d.Path}
+	}
+	return []Path{d.Path, {d.Path.Container, d.From}}
+}
+
 // A Meta is what the store knows of the baseline of a container or of the host.
 type Meta struct {
 	Created   time.Time         `json:"created"`            // when it was begun

@@ -195,6 +195,17 @@ type KindSet uint16
 // Has says whether a kind is among them.
 func (k KindSet) Has(kind Kind) bool { return k&(1<<kind) != 0 }
 
+// Names are those of the kinds, in their order.
+func (k KindSet) Names() []string {
+	names := []string{}
+	for kind, name := range Kinds {
+		if k.Has(Kind(kind)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // A Watch is a watch set as it is used.
 type Watch struct {
 	Name, Doc        string
@@ -464,6 +475,32 @@ func (s *Sets) Len() int { return len(s.watches) }
 
 // Set is the set of an index below Len. It must not be changed.
 func (s *Sets) Set(i int) *Watch { return &s.watches[i] }
+
+// Names are those of some sets, in their order; of indices that are no set's there are none.
+func (s *Sets) Names(of Watches) []string {
+	names := []string{}
+	for i := range of.All() {
+		if i < len(s.watches) {
+			names = append(names, s.watches[i].Name)
+		}
+	}
+	return names
+}
+
+// asked are the attributes that the sets of a path ask for. Content that may grow, and has, is not asked for.
+func (s *Sets) asked(p Path, before, after *Record) (of Attribute) {
+	for i := range s.Match(p.Container != "", p.Name).All() {
+		of |= s.watches[i].asked(before, after)
+	}
+	return of
+}
+
+func (w *Watch) asked(before, after *Record) Attribute {
+	if before != nil && after != nil && !w.ContentCounts(before, after) {
+		return w.Attributes &^ Content
+	}
+	return w.Attributes
+}
 
 func (s *Sets) matcher(container bool) *matcher {
 	if container {

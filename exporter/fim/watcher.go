@@ -382,14 +382,10 @@ func (w *Watcher) alone(do func(a *area) error) error {
 
 // lookNow looks at where a difference was found, has the store know what is there now, and tells that.
 func (w *Watcher) lookNow(ctx context.Context, d *Difference) error {
-	paths := []Path{d.Path}
-	if d.From != "" {
-		paths = append(paths, Path{d.Path.Container, d.From})
-	}
 	w.looking.Lock()
 	defer w.looking.Unlock()
 	var sights []Sight
-	for _, p := range paths {
+	for _, p := range d.paths() {
 		s, ok, err := w.sight(ctx, p, 1<<Created)
 		if err != nil {
 			return err
@@ -918,7 +914,7 @@ func (w *Watcher) sight(ctx context.Context, p Path, what KindSet) (s Sight, ok 
 			w.Suspect(Suspicion{Path: real, What: what &^ movedOn, Moved: what&movedOn != 0})
 			return s, false, nil
 		}
-		s = Sight{Path: p, Of: w.attributes(p, e.Now, nil)}
+		s = Sight{Path: p, Of: w.o.Sets.asked(p, e.Now, nil)}
 		return s, s.Of != 0, nil
 	}
 	if e.Base == nil && e.Now == nil && what&(1<<Created) == 0 && !w.isBuilt(r) {
@@ -934,7 +930,7 @@ func (w *Watcher) sight(ctx context.Context, p Path, what KindSet) (s Sight, ok 
 	default:
 		s.Now = &record
 	}
-	s.Of = w.attributes(p, e.Now, s.Now)
+	s.Of = w.o.Sets.asked(p, e.Now, s.Now)
 	return s, s.Of != 0, nil
 }
 
@@ -948,19 +944,6 @@ func (w *Watcher) area(container string) *area {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.areas[container]
-}
-
-// attributes are what the watch sets of a path ask for. Content that may grow, and has, is not asked for.
-func (w *Watcher) attributes(p Path, before, after *Record) (of Attribute) {
-	for i := range w.o.Sets.Match(p.Container != "", p.Name).All() {
-		set := w.o.Sets.Set(i)
-		asked := set.Attributes
-		if before != nil && after != nil && !set.ContentCounts(before, after) {
-			asked &^= Content
-		}
-		of |= asked
-	}
-	return of
 }
 
 // learn has the store know what was seen, and tells how it differs from what was known. looking is held.
@@ -980,9 +963,8 @@ func (w *Watcher) learn(sights []Sight, why map[Path]*suspicion) (found map[Path
 		}
 		w.found(&d, s, kindsOf(&d))
 		if isDir := d.Old != nil && d.Old.Mode.IsDir() || d.New != nil && d.New.Mode.IsDir(); isDir && s != nil && (d.Old == nil || d.New == nil || d.From != "") {
-			w.goThrough(d.Path, false, s.pid)
-			if d.From != "" {
-				w.goThrough(Path{d.Path.Container, d.From}, false, s.pid)
+			for _, p := range d.paths() {
+				w.goThrough(p, false, s.pid)
 			}
 		}
 	}

@@ -112,17 +112,11 @@ func (w *guarded) texts() []string {
 }
 
 func changeText(c *Change) string {
-	var kinds []string
-	for kind, name := range Kinds {
-		if c.Kinds.Has(Kind(kind)) {
-			kinds = append(kinds, name)
-		}
-	}
 	text := c.Path.Name
 	if c.From != "" {
 		text = c.From + " -> " + text
 	}
-	return text + " " + strings.Join(kinds, "+")
+	return text + " " + strings.Join(c.Kinds.Names(), "+")
 }
 
 func (w *guarded) wants(want ...string) {

@@ -443,12 +443,7 @@ func (k *tour) legOf(name string) *leg {
 }
 
 func kindNames(kinds KindSet) string {
-	var names []string
-	for kind, name := range Kinds {
-		if kinds.Has(Kind(kind)) {
-			names = append(names, name)
-		}
-	}
+	names := kinds.Names()
 	slices.Sort(names)
 	return strings.Join(names, ",")
 }
