@@ -31,12 +31,10 @@ type FIM struct {
 
 	mu        sync.Mutex // guards what follows
 	changes   map[changeKey]uint64
-	workloads map[workloadChange]*hitCount
-	beyond    uint64 // changes by workloads beyond maxWorkloadHits, counted node-wide only
+	workloads hitCounts[workloadChange]
 	unlogged  uint64
 	exemplars map[changeKey]*Exemplar
-	recent    []*fim.Change // a ring
-	next      int
+	recent    recentOnes[*fim.Change]
 	number    uint64
 	started   string // tells ids of this run from those of others
 
@@ -56,9 +54,8 @@ type workloadChange struct {
 	actor string
 }
 
-// Bounds of a FIM collector.
+// Bounds of what a FIM collector logs.
 const (
-	recentChanges   = 1000
 	loggedPerSecond = 20 // unexpected changes, in the long run
 	loggedAtOnce    = 1000
 )
@@ -84,7 +81,7 @@ func NewFIM(o FIMOptions) (*FIM, error) {
 	}
 	f := &FIM{
 		o: o, started: strconv.FormatInt(time.Now().Unix(), 16), logging: rate.NewLimiter(loggedPerSecond, loggedAtOnce),
-		changes: map[changeKey]uint64{}, workloads: map[workloadChange]*hitCount{}, exemplars: map[changeKey]*Exemplar{},
+		changes: map[changeKey]uint64{}, exemplars: map[changeKey]*Exemplar{},
 		total: NewCounter("yagura_fim_changes_total",
 			"Changes of watched files on the whole node, by whether a package, a maintenance window or an actor of the configuration accounts for them. An exemplar has the id of a change, which /api/yagura/fim shows.",
 			"watch", "kind", "expected").Fixed(),
@@ -287,15 +284,12 @@ func (f *FIM) keep(c *fim.Change) {
 			key := changeKey{watch, fim.Kind(kind), c.Expected}
 			f.changes[key]++
 			f.exemplars[key] = exemplar
-			f.countFor(workloadChange{w, watch, fim.Kind(kind), c.By}, exemplar)
+			if n := f.workloads.count(workloadChange{w, watch, fim.Kind(kind), c.By}); n != nil {
+				n.exemplar = exemplar
+			}
 		}
 	}
-	if len(f.recent) < recentChanges {
-		f.recent = append(f.recent, c)
-		return
-	}
-	f.recent[f.next] = c
-	f.next = (f.next + 1) % recentChanges
+	f.recent.keep(c)
 }
 
 // workloadOf is whose doing a change is; if nobody is known to have made it, whose file it is.
@@ -307,20 +301,6 @@ func workloadOf(c *fim.Change) event.Workload {
 		return c.In.Workload
 	}
 	return event.Workload{}
-}
-
-func (f *FIM) countFor(key workloadChange, e *Exemplar) {
-	n := f.workloads[key]
-	if n == nil {
-		if len(f.workloads) >= maxWorkloadHits {
-			f.beyond++
-			return
-		}
-		n = &hitCount{}
-		f.workloads[key] = n
-	}
-	n.n++
-	n.last, n.exemplar = time.Now(), e
 }
 
 // Update sends all families. Every watch set, kind and verdict is there from the start.
@@ -358,16 +338,12 @@ func (f *FIM) sendChanges() {
 			}
 		}
 	}
-	for key, n := range f.workloads {
-		if time.Since(n.last) > hitsKept {
-			delete(f.workloads, key)
-			continue
-		}
+	for key, n := range f.workloads.shown() {
 		labels := []string{f.sets.Set(key.watch).Name, fim.Kinds[key.kind], key.actor}
 		f.byWorkload.Set(key.Workload, float64(n.n), labels...)
 		f.byWorkload.Exemplify(key.Workload, *n.exemplar, labels...)
 	}
-	f.lost.Set(host, float64(f.beyond))
+	f.lost.Set(host, float64(f.workloads.beyond))
 	f.quiet.Set(host, float64(f.unlogged))
 }
 
@@ -453,10 +429,10 @@ func (f *FIM) Changes() http.Handler {
 
 func (f *FIM) rows(q Query) []*changeRow {
 	f.mu.Lock()
-	recent := slices.Concat(f.recent[f.next:], f.recent[:f.next])
+	recent := f.recent.latest()
 	f.mu.Unlock()
 	rows := []*changeRow{}
-	for _, c := range slices.Backward(recent) {
+	for _, c := range recent {
 		w := workloadOf(c)
 		if !q.Wants(w, c.Time) {
 			continue

@@ -148,14 +148,14 @@ func TestChangesAreServedWithTheirFilters(t *testing.T) {
 
 func TestRecentChangesAreBounded(t *testing.T) {
 	f, log, _ := newTestFIM(t)
-	for range recentChanges + 500 {
+	for range keptRecent + 500 {
 		f.Tell(theChange(1<<fim.ContentChanged, false))
 	}
-	if len(f.recent) != recentChanges {
-		t.Errorf("%d changes are kept, want %d", len(f.recent), recentChanges)
+	if len(f.recent.latest()) != keptRecent {
+		t.Errorf("%d changes are kept, want %d", len(f.recent.latest()), keptRecent)
 	}
 	logged := strings.Count(log.String(), "a watched file has changed")
-	if f.unlogged == 0 || logged+int(f.unlogged) != recentChanges+500 {
-		t.Errorf("%d changes were logged and %d were not, of %d", logged, f.unlogged, recentChanges+500)
+	if f.unlogged == 0 || logged+int(f.unlogged) != keptRecent+500 {
+		t.Errorf("%d changes were logged and %d were not, of %d", logged, f.unlogged, keptRecent+500)
 	}
 }

@@ -20,12 +20,10 @@ type Rules struct {
 	mu        sync.Mutex
 	loaded    []*event.Rule
 	hits      map[ruleKey]uint64 // since the start: they outlive a reload
-	workloads map[workloadHit]*hitCount
-	beyond    uint64 // hits of workloads beyond maxWorkloadHits, counted node-wide only
+	workloads hitCounts[workloadHit]
 	exemplars map[ruleKey]*Exemplar
 	spent     Buckets
-	recent    []*event.Hit // a ring
-	next      int
+	recent    recentOnes[*event.Hit]
 
 	total, byWorkload, rules, info, held, seconds, lost *Family
 	alerts, alertsLost, alertsWaiting                   *Family
@@ -38,18 +36,6 @@ type workloadHit struct {
 	rule string
 }
 
-type hitCount struct {
-	n        uint64
-	last     time.Time
-	exemplar *Exemplar
-}
-
-// Bounds of a Rules collector.
-const (
-	recentHits      = 1000
-	maxWorkloadHits = 20000
-)
-
 // A Detector knows what became of hits.
 type Detector interface {
 	Suppressed(yield func(rule string, n uint64)) // hits that were counted, but not told
@@ -60,8 +46,7 @@ type Detector interface {
 func NewRules(detector func() Detector) *Rules {
 	return &Rules{
 		detector: detector,
-		hits:     map[ruleKey]uint64{}, workloads: map[workloadHit]*hitCount{}, exemplars: map[ruleKey]*Exemplar{},
-		recent: make([]*event.Hit, 0, recentHits),
+		hits:     map[ruleKey]uint64{}, exemplars: map[ruleKey]*Exemplar{},
 		total: NewCounter("yagura_rule_hits_total",
 			"Events that satisfied the rule, on the whole node; every loaded rule is there from the start. An exemplar has the id of a hit, which /api/yagura/hits shows.",
 			"rule", "priority", "source").Fixed(),
@@ -108,17 +93,7 @@ func (r *Rules) Count(rule *event.Rule, ev *event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.hits[keyOf(rule)]++
-	c := r.workloads[key]
-	if c == nil {
-		if len(r.workloads) >= maxWorkloadHits {
-			r.beyond++
-			return
-		}
-		c = &hitCount{}
-		r.workloads[key] = c
-	}
-	c.n++
-	c.last = time.Now()
+	r.workloads.count(key)
 }
 
 func keyOf(rule *event.Rule) ruleKey { return ruleKey{rule.Name, rule.Priority.String(), rule.Source} }
@@ -129,15 +104,10 @@ func (r *Rules) Keep(h *event.Hit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.exemplars[keyOf(h.Rule)] = e
-	if c := r.workloads[workloadHit{h.Workload(), h.Rule.Name}]; c != nil {
+	if c := r.workloads.by[workloadHit{h.Workload(), h.Rule.Name}]; c != nil {
 		c.exemplar = e
 	}
-	if len(r.recent) < recentHits {
-		r.recent = append(r.recent, h)
-		return
-	}
-	r.recent[r.next] = h
-	r.next = (r.next + 1) % recentHits
+	r.recent.keep(h)
 }
 
 // Spent notes how long the rules took for an event.
@@ -156,12 +126,7 @@ func (r *Rules) Update(_ context.Context, ch chan<- prometheus.Metric) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sendLoaded()
-	now := time.Now()
-	for key, c := range r.workloads {
-		if now.Sub(c.last) > hitsKept {
-			delete(r.workloads, key)
-			continue
-		}
+	for key, c := range r.workloads.shown() {
 		r.byWorkload.Set(key.Workload, float64(c.n), key.rule)
 		if c.exemplar != nil {
 			r.byWorkload.Exemplify(key.Workload, *c.exemplar, key.rule)
@@ -169,7 +134,7 @@ func (r *Rules) Update(_ context.Context, ch chan<- prometheus.Metric) error {
 	}
 	r.detector().Suppressed(func(rule string, n uint64) { r.held.Set(host, float64(n), rule, "rate") })
 	r.seconds.AddHistogram(host, &r.spent)
-	r.lost.Set(host, float64(r.beyond))
+	r.lost.Set(host, float64(r.workloads.beyond))
 	r.setOutputs()
 	for _, f := range r.families() {
 		f.Send(ch)
@@ -186,9 +151,6 @@ func (r *Rules) setOutputs() {
 		r.alertsWaiting.Set(host, float64(o.Waiting), o.Output)
 	}
 }
-
-// hitsKept is how long the hits of a workload are shown after the last one.
-const hitsKept = 24 * time.Hour
 
 func (r *Rules) sendLoaded() {
 	var host event.Workload
@@ -275,10 +237,10 @@ type hitRow struct {
 
 func (r *Rules) rows(q Query) []hitRow {
 	r.mu.Lock()
-	hits := slices.Concat(r.recent[r.next:], r.recent[:r.next])
+	hits := r.recent.latest()
 	r.mu.Unlock()
 	rows := []hitRow{}
-	for _, h := range slices.Backward(hits) {
+	for _, h := range hits {
 		if q.Wants(h.Workload(), h.Time) && wantsHit(q.Filters, h) {
 			rows = append(rows, rowOf(h))
 		}

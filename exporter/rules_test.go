@@ -87,7 +87,7 @@ func TestHitsAreServedLatestFirst(t *testing.T) {
 	t.Parallel()
 	r := NewRules(func() Detector { return &held{} })
 	quiet := &event.Rule{Name: "quiet", Source: "syscall", Priority: event.Notice}
-	for n := range recentHits + 50 {
+	for n := range keptRecent + 50 {
 		rule := quiet
 		if n%2 == 0 {
 			rule = shadowRead
@@ -117,7 +117,7 @@ func TestHitsAreServedLatestFirst(t *testing.T) {
 		}
 		return w.Code, ids, page.Next
 	}
-	const last = recentHits + 49
+	const last = keptRecent + 49
 	_, ids, next := get("?limit=2")
 	if fmt.Sprint(ids) != fmt.Sprintf("[x-%d x-%d]", last, last-1) || next != "2" {
 		t.Errorf("first page %v, next %q", ids, next)
@@ -131,10 +131,10 @@ func TestHitsAreServedLatestFirst(t *testing.T) {
 	if _, ids, _ = get("?tag=my_tag&since=" + fmt.Sprint(1000+last-2)); fmt.Sprint(ids) != fmt.Sprintf("[x-%d]", last-1) {
 		t.Errorf("by tag and time %v", ids)
 	}
-	if _, ids, _ = get(fmt.Sprintf("?id=x-%d", last-recentHits)); len(ids) != 0 {
+	if _, ids, _ = get(fmt.Sprintf("?id=x-%d", last-keptRecent)); len(ids) != 0 {
 		t.Errorf("a hit beyond the ring: %v", ids)
 	}
-	if _, ids, next = get(fmt.Sprintf("?limit=1&cursor=%d", recentHits-1)); fmt.Sprint(ids) != fmt.Sprintf("[x-%d]", last-recentHits+1) || next != "" {
+	if _, ids, next = get(fmt.Sprintf("?limit=1&cursor=%d", keptRecent-1)); fmt.Sprint(ids) != fmt.Sprintf("[x-%d]", last-keptRecent+1) || next != "" {
 		t.Errorf("the oldest %v, next %q", ids, next)
 	}
 	if status, _, _ := get("?rul=x"); status != http.StatusBadRequest {
@@ -148,8 +148,8 @@ func TestFloodOfHitsCostsBoundedMemory(t *testing.T) {
 	for n := range maxWorkloadHits + 100 {
 		r.Count(shadowRead, &event.Event{Container: &event.Container{Workload: event.Workload{Container: fmt.Sprint(n)}}})
 	}
-	if len(r.workloads) != maxWorkloadHits || r.beyond != 100 || r.hits[keyOf(shadowRead)] != maxWorkloadHits+100 {
-		t.Errorf("%d workloads, %d beyond, %d hits", len(r.workloads), r.beyond, r.hits[keyOf(shadowRead)])
+	if len(r.workloads.by) != maxWorkloadHits || r.workloads.beyond != 100 || r.hits[keyOf(shadowRead)] != maxWorkloadHits+100 {
+		t.Errorf("%d workloads, %d beyond, %d hits", len(r.workloads.by), r.workloads.beyond, r.hits[keyOf(shadowRead)])
 	}
 }
 
