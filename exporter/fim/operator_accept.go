@@ -152,22 +152,14 @@ func (o *operator) learnFrom(_ context.Context, d *Difference) error {
 
 // acceptSeen makes what was seen at paths what should be there, whatever was seen there since.
 func acceptSeen(s *Store, seen []Entry) error {
-	if len(seen) == 0 {
-		return nil
-	}
-	return s.update(func(w *storeWriter) error {
-		for i := range seen {
-			e, err := w.get(seen[i].Path)
-			if err != nil {
-				return err
-			}
-			if e.Base = seen[i].Now; sameRecord(e.Now, e.Base) {
-				e.Now = e.Base
-			}
-			if err := w.put(&e); err != nil {
-				return err
-			}
+	return inBatches(s, seen, func(w *storeWriter, as *Entry) error {
+		e, err := w.get(as.Path)
+		if err != nil {
+			return err
 		}
-		return nil
+		if e.Base = as.Now; sameRecord(e.Now, e.Base) {
+			e.Now = e.Base
+		}
+		return w.put(&e)
 	})
 }

@@ -378,20 +378,15 @@ func (s *Store) Learn(sights []Sight) ([]Difference, error) {
 			continue
 		}
 		some := len(all)
-		err := s.update(func(w *storeWriter) error {
-			for i := range batch {
-				e, d, err := w.learn(&batch[i])
-				if err != nil {
-					return err
-				}
-				if d.Changed != 0 {
-					all = append(all, d)
-				}
-				if err := w.put(&e); err != nil {
-					return err
-				}
+		err := inBatches(s, batch, func(w *storeWriter, seen *Sight) error {
+			e, d, err := w.learn(seen)
+			if err != nil {
+				return err
 			}
-			return nil
+			if d.Changed != 0 {
+				all = append(all, d)
+			}
+			return w.put(&e)
 		})
 		if err != nil {
 			return all[:some], err
@@ -420,25 +415,20 @@ func (s *Store) news(sights []Sight) (bool, error) {
 func (s *Store) settle(sights []Sight, taking bool) (rest []suspect, err error) {
 	for batch := range slices.Chunk(sights, batchEntries) {
 		some := len(rest)
-		err := s.update(func(w *storeWriter) error {
-			for i := range batch {
-				e, d, err := w.learn(&batch[i])
-				if err != nil {
-					return err
-				}
-				switch {
-				case d.Changed == 0:
-				case taking && d.Old == nil && d.Base == nil:
-					e.Base = e.Now
-				default:
-					rest = append(rest, suspect{d, batch[i].Of})
-					continue
-				}
-				if err := w.put(&e); err != nil {
-					return err
-				}
+		err := inBatches(s, batch, func(w *storeWriter, seen *Sight) error {
+			e, d, err := w.learn(seen)
+			if err != nil {
+				return err
 			}
-			return nil
+			switch {
+			case d.Changed == 0:
+			case taking && d.Old == nil && d.Base == nil:
+				e.Base = e.Now
+			default:
+				rest = append(rest, suspect{d, seen.Of})
+				return nil
+			}
+			return w.put(&e)
 		})
 		if err != nil {
 			return rest[:some], err
@@ -752,17 +742,22 @@ func (s *Store) guarded(what string, do func() error) (err error) {
 	if err := s.why(); err != nil {
 		return err
 	}
+	fault, err := caught(do)
+	if fault != nil {
+		err = fmt.Errorf("%w: %s: %v", ErrCorrupt, what, fault)
+		s.mu.Lock()
+		s.broken = err
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// caught returns the panic or fault, if there was one, by which bbolt says that its pages are not what they should be.
+func caught(do func() error) (fault any, err error) {
 	before := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(before)
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %s: %v", ErrCorrupt, what, p)
-			s.mu.Lock()
-			s.broken = err
-			s.mu.Unlock()
-		}
-	}()
-	return do()
+	defer func() { fault = recover() }()
+	return nil, do()
 }
 
 // unmapped takes the pages that were read from the memory of the process, where they would count as its own for ever; in the

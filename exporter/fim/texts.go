@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -160,7 +159,7 @@ func (t *Texts) shut() error {
 	}
 	err := t.flush()
 	if t.db != nil {
-		err = errors.Join(err, caught(t.db.Close))
+		err = errors.Join(err, guardedTexts(t.db.Close))
 	}
 	t.db, t.why = nil, errTextsShut
 	close(t.stop)
@@ -463,7 +462,7 @@ func (t *Texts) transact(write bool, do func(b *bbolt.Bucket) error) error {
 	if write {
 		run = t.db.Update
 	}
-	return caught(func() error {
+	return guardedTexts(func() error {
 		return run(func(tx *bbolt.Tx) error {
 			b := tx.Bucket(textsBucket)
 			if b == nil {
@@ -500,7 +499,7 @@ func (t *Texts) open() error {
 			t.file, err = os.OpenFile(path, flags|unix.O_NOFOLLOW, mode)
 			return t.file, err
 		}}
-	err := caught(func() (err error) {
+	err := guardedTexts(func() (err error) {
 		t.db, err = bbolt.Open(t.path, 0o600, &options)
 		if err != nil {
 			return err
@@ -597,14 +596,11 @@ func (t *Texts) abandon(cause error) {
 	}
 }
 
-// caught makes errors of the panics and faults by which bbolt says that its pages are not what they should be.
-func caught(do func() error) (err error) {
-	before := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(before)
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errTexts, p)
-		}
-	}()
-	return do()
+// guardedTexts makes errors of the panics and faults of bbolt.
+func guardedTexts(do func() error) error {
+	fault, err := caught(do)
+	if fault != nil {
+		return fmt.Errorf("%w: %v", errTexts, fault)
+	}
+	return err
 }
