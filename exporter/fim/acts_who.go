@@ -143,7 +143,7 @@ func (q *query) best(all []candidate) (best candidate) {
 // inTime says whether a deed falls into the time in which the change was made, and was not told of an earlier one.
 func (q *query) inTime(d *deed) bool {
 	return d.number != 0 && d.first <= q.to+uint64(actSlack) && d.last+uint64(actSlack) >= q.from && d.last+uint64(maxActAge) >= q.boot &&
-		(d.claimed == 0 || q.from < d.claimed || (d.names[0].what|d.names[1].what)&(1<<Mounted|1<<Unmounted) != 0)
+		(d.claimed == 0 || q.from < d.claimed)
 }
 
 // maybeStill says whether a writer may have had the file open in that time.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"runtime/debug"
 	"slices"
@@ -179,7 +180,6 @@ func (w *Watcher) nextTrees(time.Time) (*scanJob, time.Duration) {
 func (w *Watcher) nextScan(now time.Time) (*scanJob, time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	wait := longest
 	var due *area
 	for _, r := range w.areas {
 		if due == nil || r.next.Before(due.next) {
@@ -187,10 +187,10 @@ func (w *Watcher) nextScan(now time.Time) (*scanJob, time.Duration) {
 		}
 	}
 	if due == nil {
-		return nil, wait
+		return nil, longest
 	}
 	if d := due.next.Sub(now); d > 0 {
-		return nil, min(wait, d)
+		return nil, min(longest, d)
 	}
 	due.next, due.trees, due.owed = now.Add(w.interval()), nil, 0
 	return &scanJob{area: due, roots: w.o.Sets.Roots(due.container != ""), whole: true, lossy: due.unreconciled - min(due.owing, due.unreconciled)}, 0
@@ -205,17 +205,13 @@ func (w *Watcher) scan(ctx context.Context, job *scanJob) error {
 		return nil // it has ended
 	}
 	w.mark(r)
-	meta, err := w.store.Meta(r.container)
-	if err != nil {
-		return err
-	}
-	sets := signatureOf(w.o.Config)
 	files := make([]uint64, w.o.Sets.Len())
-	o := ScanOptions{Store: w.store, Container: r.container, Roots: job.roots, Part: !job.whole, Build: meta.Completed.IsZero(),
+	o := ScanOptions{Store: w.store, Container: r.container, Roots: job.roots, Part: !job.whole,
 		Look: LookOptions{Root: descriptor(r.root), MaxSize: int64(w.o.Config.Scan.MaxFileSize)},
 		Tell: func(d Difference) error { return w.tellScanned(ctx, &d, job) }}
 	o.Enter, o.Match = w.o.Sets.walk(r.container != "", files)
 	if !job.whole { // somebody waits for it
+		o.Build = !w.isBuilt(r) // it was forgotten meanwhile
 		_, err := Scan(ctx, o)
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -225,6 +221,12 @@ func (w *Watcher) scan(ctx context.Context, job *scanJob) error {
 		}
 		return err
 	}
+	meta, err := w.store.Meta(r.container)
+	if err != nil {
+		return err
+	}
+	sets := signatureOf(w.o.Config)
+	o.Build = meta.Completed.IsZero()
 	o.LowPriority, o.FilesPerSecond, o.Look.BytesPerSecond = true, w.o.Config.Scan.RateFiles, int64(w.o.Config.Scan.RateBytes)
 	o.Progress = func(p Progress) {
 		w.mu.Lock()
@@ -304,12 +306,11 @@ func (w *Watcher) scanned(ctx context.Context, job *scanJob, result *ScanResult,
 	for i, n := range files {
 		watched[w.o.Sets.Set(i).Name] = n
 	}
-	if err := w.store.SetMeta(r.container, func(m *Meta) { m.Sets, m.Watched = sets, watched }); err != nil {
+	var completed time.Time
+	if err := w.store.SetMeta(r.container, func(m *Meta) { m.Sets, m.Watched, completed = sets, watched, m.Completed }); err != nil {
 		return err
 	}
-	verified := w.store.Verify(ctx)
-	meta, err := w.store.Meta(r.container)
-	if err = errors.Join(verified, err); err != nil {
+	if err := w.store.Verify(ctx); err != nil {
 		return err
 	}
 	if w.texts != nil {
@@ -328,7 +329,7 @@ func (w *Watcher) scanned(ctx context.Context, job *scanJob, result *ScanResult,
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	r.files, r.built, r.baseline, r.scanned, r.took, r.unread, r.progress = files, true, meta.Completed, now, result.Took, result.Unread, Progress{}
+	r.files, r.built, r.baseline, r.scanned, r.took, r.unread, r.progress = files, true, completed, now, result.Took, result.Unread, Progress{}
 	r.unreconciled -= min(job.lossy, r.unreconciled)
 	w.failed, w.intact, w.drift = nil, true, true
 	if len(r.trees) > 0 { // until the baseline was there they could not be compared
@@ -393,14 +394,9 @@ func (w *Watcher) suspectFound(d *Difference, job *scanJob) bool {
 // countDrift counts again what is not as the baseline says, if that may have changed.
 func (w *Watcher) countDrift() {
 	w.mu.Lock()
-	due := w.drift && time.Since(w.looseEnds) > 5*time.Second
-	if due {
-		w.drift, w.looseEnds = false, time.Now()
-	}
-	var areas []*area
-	for _, r := range w.areas {
-		areas = append(areas, r)
-	}
+	due := w.drift && time.Since(w.driftCounted) > 5*time.Second
+	w.drift = w.drift && !due
+	areas := slices.Collect(maps.Values(w.areas))
 	w.mu.Unlock()
 	if !due {
 		return
@@ -421,7 +417,7 @@ func (w *Watcher) countDrift() {
 		w.mu.Unlock()
 	}
 	w.mu.Lock()
-	w.looseEnds = time.Now()
+	w.driftCounted = time.Now()
 	w.mu.Unlock()
 }
 

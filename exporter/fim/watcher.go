@@ -93,12 +93,13 @@ type Watcher struct {
 	held       map[Path]*Change
 	heldOrder  []Path
 	lost       uint64 // of the kernel's events, when they were last asked about
-	looseEnds  time.Time
-	drift      bool // what has drifted is to be counted again
+	drift      bool   // what has drifted is to be counted again
 	overlooked uint64
 	failed     error
 	intact     bool
 	wake       [2]chan struct{} // the goroutines that scan trees, and everything
+
+	driftCounted time.Time
 }
 
 // A suspicion is that something has happened to a path.
@@ -403,7 +404,7 @@ func (w *Watcher) changed() {
 	meta, err := w.store.Meta("")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.drift, w.looseEnds = true, time.Time{}
+	w.drift, w.driftCounted = true, time.Time{}
 	if a := w.areas[""]; a != nil && err == nil && meta.Scanned.IsZero() {
 		a.next = time.Now()
 		w.wakeScans()
@@ -617,16 +618,23 @@ func (w *Watcher) tellMountings(now time.Time) {
 		if m.Mounted {
 			kind = Mounted
 		}
-		if _, sure := w.acts.Who(Sought{Path: m.Path, What: 1 << kind, From: m.At.Add(-settleTime), To: now}); sure == Unexplained && now.Sub(m.At) < patience {
-			w.mu.Lock() // what is mounted is seen before the call returns, at times long before
-			w.mountings = append(w.mountings, m)
-			w.mu.Unlock()
-			continue
+		if c := w.change(&Difference{Path: m.Path}, 1<<kind); c != nil {
+			w.tellMounting(m, c, now)
 		}
-		w.looking.Lock()
-		w.found(&Difference{Path: m.Path}, &suspicion{first: m.At, last: now, what: 1 << kind}, 1<<kind)
-		w.looking.Unlock()
 	}
+}
+
+func (w *Watcher) tellMounting(m MountSighting, c *Change, now time.Time) {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	w.blame(c, &suspicion{first: m.At, last: now, what: c.Kinds})
+	if c.Actor == nil && now.Sub(m.At) < patience {
+		w.mu.Lock() // what is mounted is seen before the call returns, at times long before
+		defer w.mu.Unlock()
+		w.mountings = append(w.mountings, m)
+		return
+	}
+	w.tellOrHold(c)
 }
 
 // lookAll looks at what is suspected, follows containers, and settles what was held, until ctx is done.
@@ -1003,14 +1011,28 @@ func joinRenamed(all []Difference) []Difference {
 
 // found makes a change of a difference, if it counts for a watch set, and tells it or holds it back. looking is held.
 func (w *Watcher) found(d *Difference, s *suspicion, kinds KindSet) {
+	c := w.change(d, kinds)
+	if c == nil {
+		return
+	}
+	w.blame(c, s)
+	w.tellOrHold(c)
+}
+
+// change is what a difference comes to; nil if it counts for no watch set.
+func (w *Watcher) change(d *Difference, kinds KindSet) *Change {
 	c := &Change{Time: time.Now(), Path: d.Path, From: d.From, Before: d.Old, After: d.New}
 	if a := w.area(d.Path.Container); a != nil {
 		c.In = a.in
 	}
 	if !w.count(c, kinds) {
-		return
+		return nil
 	}
-	w.blame(c, s)
+	return c
+}
+
+// tellOrHold tells a change whose maker is known as far as can be, unless it is to be seen first what a package manager is doing.
+func (w *Watcher) tellOrHold(c *Change) {
 	w.explain(c)
 	if !w.judge(c) && w.hold(c) {
 		return
