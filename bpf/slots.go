@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 )
 
 // Flags of a control group, as include/event.h has them.
@@ -51,11 +50,11 @@ func (a *Agent) newSlots(n int) error {
 
 // bootTime is the Unix time at which the boot clock was 0.
 func bootTime() time.Time {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+	boot := sinceBoot()
+	if boot == 0 {
 		return time.Time{}
 	}
-	return time.Now().Add(-time.Duration(ts.Nano()))
+	return time.Now().Add(-time.Duration(boot))
 }
 
 func (s *slots) time(boot uint64) time.Time {

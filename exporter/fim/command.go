@@ -214,7 +214,7 @@ func (c *Command) prepare(name string) (err error) {
 	}
 	switch name {
 	case "accept":
-		if c.job.All && !c.yes && isTerminal(c.Stdin) {
+		if c.job.All && !c.yes && image.IsTerminal(c.Stdin) {
 			return errors.New("accept --all: want --yes besides, after a look at `yagura fim diff`")
 		}
 	case "export":
@@ -321,13 +321,14 @@ func (c *Command) there(ctx context.Context, path string) error {
 
 // written has a job done whose outcome is written where the command line says.
 func (c *Command) written(do func(out, notes io.Writer, show func(Progress)) error) error {
-	m := newMeter(c.Stderr)
-	defer m.clear()
+	m := image.NewMeter(c.Stderr)
+	defer m.Clear()
+	show := func(p Progress) { m.Show(p.line) }
 	notes := &meteredWriter{m, c.Stderr}
 	if c.job.Do != "export" || c.file == "-" {
-		return do(&meteredWriter{m, c.Stdout}, notes, m.show)
+		return do(&meteredWriter{m, c.Stdout}, notes, show)
 	}
-	return writeFile(c.file, func(w io.Writer) error { return do(w, notes, m.show) })
+	return writeFile(c.file, func(w io.Writer) error { return do(w, notes, show) })
 }
 
 // openBundle opens what is imported so that it can be read more than once.
@@ -428,44 +429,6 @@ func writeNew(name string, content []byte, mode fs.FileMode) error {
 	return nil
 }
 
-func isTerminal(f any) bool {
-	file, ok := f.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
-}
-
-// A meter shows at a terminal how far a scan is, once that has taken a while.
-type meter struct {
-	to      io.Writer // nil if it is no terminal
-	columns int
-	begun   time.Time
-	shown   bool
-}
-
-const quietFor = 2 * time.Second
-
-func newMeter(to io.Writer) *meter {
-	if !isTerminal(to) {
-		return &meter{}
-	}
-	m := &meter{to: to, columns: 80, begun: time.Now()}
-	if size, err := unix.IoctlGetWinsize(int(to.(*os.File).Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
-		m.columns = int(size.Col)
-	}
-	return m
-}
-
-func (m *meter) show(p Progress) {
-	if m.to == nil || time.Since(m.begun) < quietFor {
-		return
-	}
-	m.shown = true
-	fmt.Fprintf(m.to, "\r%s\x1b[K", p.line(m.columns-1))
-}
-
 // line is a progress in so many columns, if each rune takes one.
 func (p *Progress) line(columns int) string {
 	text := fmt.Sprintf("%d files", p.Files)
@@ -476,20 +439,13 @@ func (p *Progress) line(columns int) string {
 	return string(line[:max(0, min(len(line), columns))])
 }
 
-func (m *meter) clear() {
-	if m.shown {
-		m.shown = false
-		fmt.Fprint(m.to, "\r\x1b[K")
-	}
-}
-
 // A meteredWriter clears the meter's line before it writes.
 type meteredWriter struct {
-	m  *meter
+	m  *image.Meter
 	to io.Writer
 }
 
 func (w *meteredWriter) Write(b []byte) (int, error) {
-	w.m.clear()
+	w.m.Clear()
 	return w.to.Write(b)
 }

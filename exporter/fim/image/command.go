@@ -68,10 +68,10 @@ func (c *Command) Run(ctx context.Context) error {
 			return &ExitError{Failure, err}
 		}
 	}
-	progress := newProgress(c.Stderr)
-	c.options.Progress = progress.tell
+	meter := NewMeter(c.Stderr)
+	c.options.Progress = bytesRead(meter)
 	report, err := Check(ctx, c.target, checks, c.options)
-	progress.end()
+	meter.Clear()
 	if err != nil {
 		return &ExitError{Failure, err}
 	}
@@ -110,35 +110,59 @@ func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int
 	return exit.Status
 }
 
-// A progress shows on a terminal how much was read, once that has taken a while.
-type progress struct {
-	to    io.Writer // nil if there is no terminal
-	begun time.Time
-	shown bool
+// A Meter shows at a terminal how far something is, once that has taken a while. At what is none it shows nothing.
+type Meter struct {
+	to      io.Writer // nil if it is no terminal
+	columns int
+	begun   time.Time
+	shown   bool
 }
 
-const quietFor = 2 * time.Second
+const (
+	quietFor     = 2 * time.Second
+	usualColumns = 80 // of a terminal that does not say
+)
 
-func newProgress(to io.Writer) *progress {
-	f, ok := to.(*os.File)
+// NewMeter returns one that writes to a terminal, if it is one.
+func NewMeter(to io.Writer) *Meter {
+	if !IsTerminal(to) {
+		return &Meter{}
+	}
+	m := &Meter{to: to, columns: usualColumns, begun: time.Now()}
+	if size, err := unix.IoctlGetWinsize(int(to.(*os.File).Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		m.columns = int(size.Col)
+	}
+	return m
+}
+
+// Show shows a line in place of the one before; line is asked for as many columns as there is room for.
+func (m *Meter) Show(line func(columns int) string) {
+	if m.to == nil || time.Since(m.begun) < quietFor {
+		return
+	}
+	m.shown = true
+	fmt.Fprintf(m.to, "\r%s\x1b[K", line(m.columns-1))
+}
+
+// Clear takes away what was shown.
+func (m *Meter) Clear() {
+	if m.shown {
+		m.shown = false
+		fmt.Fprint(m.to, "\r\x1b[K")
+	}
+}
+
+// IsTerminal says whether something is a file that is a terminal.
+func IsTerminal(f any) bool {
+	file, ok := f.(*os.File)
 	if !ok {
-		return &progress{}
+		return false
 	}
-	if _, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err != nil {
-		return &progress{}
-	}
-	return &progress{to: to, begun: time.Now()}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
 }
 
-func (p *progress) tell(bytes int64) {
-	if p.to != nil && time.Since(p.begun) > quietFor {
-		p.shown = true
-		fmt.Fprintf(p.to, "\r%s read\x1b[K", size(bytes))
-	}
-}
-
-func (p *progress) end() {
-	if p.shown {
-		fmt.Fprint(p.to, "\r\x1b[K")
-	}
+// bytesRead is what a Meter shows of an image.
+func bytesRead(m *Meter) func(bytes int64) {
+	return func(bytes int64) { m.Show(func(int) string { return size(bytes) + " read" }) }
 }

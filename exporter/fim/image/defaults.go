@@ -8,6 +8,10 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/yagura-io/yagura/exporter/host"
 )
 
 // Ids of checks that are not about files which an Expectation could name.
@@ -157,12 +161,6 @@ func runnable(n *node) string {
 	return ""
 }
 
-// capabilityNames are Linux', by bit.
-var capabilityNames = [...]string{"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "linux_immutable",
-	"net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner", "sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct",
-	"sys_admin", "sys_boot", "sys_nice", "sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
-	"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore"}
-
 // capabilities reads security.capability: a struct vfs_cap_data of linux/capability.h, in little endian.
 func capabilities(n *node) string {
 	if n.capabilities == "" {
@@ -180,8 +178,8 @@ func capabilities(n *node) string {
 	for i := range 64 {
 		switch {
 		case bits&(1<<i) == 0:
-		case i < len(capabilityNames):
-			held = append(held, "cap_"+capabilityNames[i])
+		case i <= unix.CAP_LAST_CAP:
+			held = append(held, strings.ToLower(host.Capability(i).String()))
 		default:
 			held = append(held, fmt.Sprintf("capability %d", i))
 		}

@@ -239,18 +239,18 @@ func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe
 
 func TestProgressIsShownOnTerminalsOnceItTakesLong(t *testing.T) {
 	var out bytes.Buffer
-	p := &progress{to: &out, begun: time.Now()}
-	p.tell(1 << 30)
-	if p.end(); out.Len() != 0 {
+	p := &Meter{to: &out, begun: time.Now()}
+	bytesRead(p)(1 << 30)
+	if p.Clear(); out.Len() != 0 {
 		t.Errorf("%q at once, want nothing", out.String())
 	}
 	p.begun = p.begun.Add(-2 * quietFor)
-	p.tell(1 << 30)
-	p.end()
+	bytesRead(p)(1 << 30)
+	p.Clear()
 	if want := "\r1.1 GB read\x1b[K\r\x1b[K"; out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
-	if newProgress(&out).to != nil {
+	if NewMeter(&out).to != nil {
 		t.Errorf("a buffer is taken for a terminal")
 	}
 	f, err := os.Open(os.DevNull)
@@ -258,7 +258,7 @@ func TestProgressIsShownOnTerminalsOnceItTakesLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if newProgress(f).to != nil {
+	if NewMeter(f).to != nil {
 		t.Errorf("%s is taken for a terminal", os.DevNull)
 	}
 }
