@@ -227,13 +227,7 @@ func (s *fimSite) complains(t *testing.T, words string) {
 // inTime is eventually for what is tried again once a minute.
 func inTime(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	is := false
-	for end := time.Now().Add(2 * time.Minute); !is && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		is = done()
-	}
-	if !is {
-		t.Fatalf("after 2 minutes it is not so that %s", what)
-	}
+	within(t, 2*time.Minute, what, done)
 }
 
 func TestSoakFIMStoreInTrouble(t *testing.T) {

@@ -122,12 +122,18 @@ func needsProgram(t *testing.T, names ...string) {
 // eventually asks until the answer is yes.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	within(t, time.Minute, what, done)
+}
+
+// within is eventually, for so long.
+func within(t *testing.T, patience time.Duration, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if done() {
 			return
 		}
 	}
-	t.Fatalf("after 60 s it is not so that %s", what)
+	t.Fatalf("after %s it is not so that %s", patience, what)
 }
 
 func write(t *testing.T, path, text string) string {

@@ -88,28 +88,6 @@ func (c *Command) Run(ctx context.Context) error {
 	return nil
 }
 
-// Main is `image` as a program of its own: it returns the exit status for arguments that begin behind the name.
-func Main(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
-	app := kingpin.New("yagura fim", "File integrity.").Terminate(nil).UsageWriter(stdout).ErrorWriter(stderr)
-	c := &Command{Stdout: stdout, Stderr: stderr}
-	var outcome error
-	c.Add(app).Action(func(*kingpin.ParseContext) error {
-		outcome = c.Run(ctx)
-		return nil
-	})
-	if _, err := app.Parse(append([]string{"image"}, arguments...)); err != nil {
-		outcome = &ExitError{Failure, err}
-	}
-	exit, failed := outcome.(*ExitError)
-	if !failed {
-		return Clean
-	}
-	if exit.Err != nil {
-		fmt.Fprintln(stderr, "yagura:", exit.Err)
-	}
-	return exit.Status
-}
-
 // A Meter shows at a terminal how far something is, once that has taken a while. At what is none it shows nothing.
 type Meter struct {
 	to      io.Writer // nil if it is no terminal

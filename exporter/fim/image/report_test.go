@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/alecthomas/kingpin/v2"
 )
 
 var sample = Report{Schema: Schema, Target: "cart.tar", Kind: "image", Files: 1,
@@ -214,7 +218,7 @@ func TestTheCommand(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			status := Main(context.Background(), test.arguments, &stdout, &stderr)
+			status := run(context.Background(), test.arguments, &stdout, &stderr)
 			if status != test.status || !strings.Contains(stdout.String(), test.stdout) || !strings.Contains(stderr.String(), test.stderr) {
 				t.Errorf("status %d, want %d\nstdout %s\nstderr %s", status, test.status, stdout.String(), stderr.String())
 			}
@@ -224,13 +228,35 @@ func TestTheCommand(t *testing.T) {
 		})
 	}
 	var stdout bytes.Buffer
-	if Main(context.Background(), []string{image, "--format=json"}, &stdout, os.Stderr); !json.Valid(stdout.Bytes()) {
+	if run(context.Background(), []string{image, "--format=json"}, &stdout, os.Stderr); !json.Valid(stdout.Bytes()) {
 		t.Errorf("no JSON: %s", stdout.String())
 	}
 	var stderr bytes.Buffer
-	if status := Main(context.Background(), []string{good}, brokenPipe{}, &stderr); status != Failure || !strings.Contains(stderr.String(), "write the report: broken pipe") {
+	if status := run(context.Background(), []string{good}, brokenPipe{}, &stderr); status != Failure || !strings.Contains(stderr.String(), "write the report: broken pipe") {
 		t.Errorf("a broken pipe: status %d, %s", status, stderr.String())
 	}
+}
+
+// run is `image` as a program of its own: it returns the exit status for arguments that begin behind the name.
+func run(ctx context.Context, arguments []string, stdout, stderr io.Writer) int {
+	app := kingpin.New("yagura fim", "File integrity.").Terminate(nil).UsageWriter(stdout).ErrorWriter(stderr)
+	c := &Command{Stdout: stdout, Stderr: stderr}
+	var outcome error
+	c.Add(app).Action(func(*kingpin.ParseContext) error {
+		outcome = c.Run(ctx)
+		return nil
+	})
+	if _, err := app.Parse(append([]string{"image"}, arguments...)); err != nil {
+		outcome = &ExitError{Failure, err}
+	}
+	exit, failed := outcome.(*ExitError)
+	if !failed {
+		return Clean
+	}
+	if exit.Err != nil {
+		fmt.Fprintln(stderr, "yagura:", exit.Err)
+	}
+	return exit.Status
 }
 
 type brokenPipe struct{}
