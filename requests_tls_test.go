@@ -108,14 +108,24 @@ func selfSigned(t *testing.T) (cert, key string) {
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
-// untilSeen asks until a request of the server's was counted: its libraries are looked for every few seconds.
+// untilSeen asks until a request of the server's was counted: its libraries are looked for every few seconds. When it returns, all that
+// was asked is counted, but for what nobody has seen.
 func (s *realSite) untilSeen(t *testing.T, ask func()) {
 	t.Helper()
+	counted := func() (server, client float64) {
+		p := s.y.scrape(t, "/metrics")
+		return p.sum("http_server_request_duration_seconds", "unit", s.server), p.sum("http_client_request_duration_seconds", "unit", s.client)
+	}
 	eventually(t, "TLS of "+s.server+" is looked into", func() bool {
 		ask()
-		p := s.y.scrape(t, "/metrics")
-		client := p.sum("http_client_request_duration_seconds", "unit", s.client)
-		return p.sum("http_server_request_duration_seconds", "unit", s.server) > 0 && (client > 0 || !strings.HasPrefix(s.client, "tls-"))
+		server, client := counted()
+		return server > 0 && (client > 0 || !strings.HasPrefix(s.client, "tls-"))
+	})
+	eventually(t, "nothing is left to be counted", func() bool {
+		server, client := counted()
+		time.Sleep(time.Second)
+		serverNow, clientNow := counted()
+		return server == serverNow && client == clientNow
 	})
 }
 
