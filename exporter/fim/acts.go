@@ -331,15 +331,19 @@ func truncates(ev *event.Event) bool {
 }
 
 var (
-	typeOpen      = typeNamed("open")
-	typeOpenat2   = typeNamed("openat2")
-	typeIoctl     = typeNamed("ioctl")
-	typeRenameat2 = typeNamed("renameat2")
-	typeMount     = typeNamed("mount")
-	typeMoveMount = typeNamed("move_mount")
-	typeBind      = typeNamed("bind")
-	typeFchownat  = typeNamed("fchownat")
-	typeLinkat    = typeNamed("linkat")
+	typeOpen          = typeNamed("open")
+	typeOpenat2       = typeNamed("openat2")
+	typeIoctl         = typeNamed("ioctl")
+	typeRenameat2     = typeNamed("renameat2")
+	typeMount         = typeNamed("mount")
+	typeMoveMount     = typeNamed("move_mount")
+	typeBind          = typeNamed("bind")
+	typeFchmodat2     = typeNamed("fchmodat2")
+	typeFchownat      = typeNamed("fchownat")
+	typeLinkat        = typeNamed("linkat")
+	typeSetxattrat    = typeNamed("setxattrat")
+	typeRemovexattrat = typeNamed("removexattrat")
+	typeFileSetattr   = typeNamed("file_setattr")
 )
 
 func typeNamed(name string) event.Type {
@@ -391,10 +395,19 @@ func (d *deed) nameFiles(ev *event.Event, e *effect) {
 	}
 }
 
-// meansDescriptor says that a call's first name was empty, so that the descriptor was meant that stands before it. Kernels before
-// 6.13 or so take an empty string for one that cannot be read.
+// meansDescriptor says that a call's first name was empty, or none, so that the descriptor was meant that stands before it. Kernels
+// before 6.13 or so take an empty string for one that cannot be read.
 func meansDescriptor(ev *event.Event) bool {
-	return (ev.Type == typeFchownat || ev.Type == typeLinkat) && ev.Call.Arg[4]&unix.AT_EMPTY_PATH != 0 && len(ev.Call.Text[0].Raw) == 0
+	flags := uint64(0)
+	switch ev.Type {
+	case typeFchownat, typeLinkat, typeFileSetattr:
+		flags = ev.Call.Arg[4]
+	case typeFchmodat2:
+		flags = ev.Call.Arg[3]
+	case typeSetxattrat, typeRemovexattrat:
+		flags = ev.Call.Arg[2]
+	}
+	return flags&unix.AT_EMPTY_PATH != 0 && len(ev.Call.Text[0].Raw) == 0
 }
 
 // spelled is a name as it was spelled, from where it starts; empty if that is not known at all.

@@ -123,3 +123,28 @@ func TestShippedSetsLeaveRoomForRules(t *testing.T) {
 	}
 	t.Logf("%d prefixes", keys)
 }
+
+// What a call may have done is worth little without the file that it was done to.
+func TestEffectsAreOnFilesThatCallsTell(t *testing.T) {
+	t.Parallel()
+	for _, e := range effects {
+		kind, ok := event.TypeNamed(e.call)
+		if !ok {
+			t.Errorf("%s is no call", e.call)
+			continue
+		}
+		tells := func(is func(p *event.Param) bool) bool {
+			return slices.ContainsFunc(kind.Info().Params, func(p event.Param) bool { return is(&p) })
+		}
+		for i, what := range e.names {
+			if what != 0 && !tells(func(p *event.Param) bool {
+				return (p.Kind == event.Path || p.Kind == event.String) && p.Arg >= 0 && int(p.Index) == i || p.Kind == event.Sock
+			}) {
+				t.Errorf("%s does not tell its name %d", e.call, i)
+			}
+		}
+		if e.file != 0 && !tells(func(p *event.Param) bool { return p.Kind == event.FD }) {
+			t.Errorf("%s does not tell its file", e.call)
+		}
+	}
+}

@@ -24,18 +24,8 @@ func allWays() []way { return slices.Concat(ways, moreWays, toolWays) }
 // untold is what leaves no difference.
 const untold = "-"
 
-// An unseen is why no witness sees what a way does, if that is so on a kernel: a scan finds it, and nobody is blamed.
-type unseen struct {
-	why string
-	is  func(k *tour) bool
-}
-
-var (
-	flagsUnseen = unseen{"fanotify tells of flags since Linux 7, and file_setattr leaves the kernel without a path", func(k *tour) bool {
-		return !k.fanotifyTells(func(name string) error { return setFlags(name, unix.STATX_ATTR_IMMUTABLE) })
-	}}
-	layersUnseen = unseen{"no witness knows of what a directory is a layer", func(*tour) bool { return true }}
-)
+// layersUnseen is why no witness sees what is done in a layer.
+const layersUnseen = "no witness knows of what a directory is a layer"
 
 var moreWays = []way{
 	// What is no change.
@@ -142,19 +132,6 @@ var moreWays = []way{
 	// Attributes.
 	{name: "chmod of a directory", what: ModeChanged, at: "dir", prepare: directory,
 		do: func(e *world) error { return did("chmod", e.in("dir"), 0o1777) }},
-	{name: "setxattrat", what: XattrsChanged, do: func(e *world) error {
-		value := []byte("1")
-		args := struct {
-			value       uint64
-			size, flags uint32
-		}{uint64(uintptr(unsafe.Pointer(&value[0]))), 1, 0}
-		err := did("setxattrat", atCwd, e.in("f"), 0, tagName, unsafe.Pointer(&args), int(unsafe.Sizeof(args)))
-		runtime.KeepAlive(value)
-		return err
-	}},
-	{name: "removexattrat", what: XattrsChanged, prepare: tagWith(tagName), do: func(e *world) error {
-		return did("removexattrat", atCwd, e.in("f"), 0, tagName)
-	}},
 	{name: "setxattr of a capability", what: XattrsChanged, do: func(e *world) error {
 		return did("setxattr", e.in("f"), "security.capability", unsafe.Pointer(&netRaw[0]), len(netRaw), 0)
 	}},
@@ -177,7 +154,7 @@ var moreWays = []way{
 		args := [28]byte{0: 0x10} // struct fsxattr, FS_XFLAG_APPEND
 		return on(e.in("f"), func(fd int) error { return did("ioctl", fd, 0x401c5820, unsafe.Pointer(&args)) })
 	}},
-	{name: "file_setattr, immutable", what: FlagsChanged, unseen: flagsUnseen, do: func(e *world) error {
+	{name: "file_setattr, immutable", what: FlagsChanged, do: func(e *world) error {
 		args := [24]byte{0: 8} // struct file_attr, FS_XFLAG_IMMUTABLE
 		return did("file_setattr", atCwd, e.in("f"), unsafe.Pointer(&args), len(args), 0)
 	}},
@@ -477,6 +454,18 @@ func allocating(mode uint32, at, length int64) func(e *world) error {
 	return func(e *world) error {
 		return toWrite(e.in("f"), func(fd int) error { return did("fallocate", fd, int(mode), int(at), int(length)) })
 	}
+}
+
+// setXattrAt sets an attribute of a path, or with 0 for it of the descriptor.
+func setXattrAt(dir int, path any, flags int) error {
+	value := []byte("1")
+	args := struct {
+		value       uint64
+		size, flags uint32
+	}{uint64(uintptr(unsafe.Pointer(&value[0]))), 1, 0}
+	err := did("setxattrat", dir, path, flags, tagName, unsafe.Pointer(&args), int(unsafe.Sizeof(args)))
+	runtime.KeepAlive(value)
+	return err
 }
 
 // setFlags sets immutable, append-only or nodump, whose bits statx has from FS_IOC_SETFLAGS, and takes away the others. All

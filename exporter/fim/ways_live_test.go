@@ -172,23 +172,8 @@ func (k *tour) prepare(n int, w way) *leg {
 		err = w.prepare(&s.world)
 	}
 	k.unlessNeeded(s, err)
-	if w.unseen.is != nil && w.unseen.is(k) {
-		s.late = w.unseen.why
-	}
+	s.late = w.unseen
 	return s
-}
-
-// fanotifyTells says whether fanotify sees what is done to a file.
-func (k *tour) fanotifyTells(do func(name string) error) (tells bool) {
-	base, err := os.MkdirTemp(k.in("outside"), "tried-")
-	noError(k.t, err)
-	dir := filepath.Join(base, "dir")
-	name := filepath.Join(dir, "f")
-	noError(k.t, errors.Join(os.Mkdir(dir, 0o755), newFile(name)))
-	w := watch(k.t, FanotifyOptions{}, base)
-	noError(k.t, w.add("", dir))
-	noError(k.t, do(name))
-	return len(toldOf(w.take(), dir)) > 0
 }
 
 // unlessNeeded makes an error one of the test, unless it says what is not to be had here.

@@ -79,8 +79,8 @@ func child(flags Param) []Param {
 		flags, gone("uid", UID), gone("gid", GID), gone("vtid", PID), gone("vpid", PID), gone("pidns_init_start_ts", Uint)}
 }
 
-// Types is every event type, by its number: Falco's, with the parameters of their exit in its names and order, and then
-// every other system call of Linux. The numbers are part of recordings within one version only.
+// Types is every event type, by its number: Falco's, with the parameters of their exit in its names and order; beside those that they
+// are like, calls that change files and have no parameters there; and then every other system call of Linux. The numbers are part of recordings within one version only.
 var Types = []TypeInfo{
 	{},
 	// Files.
@@ -129,6 +129,7 @@ var Types = []TypeInfo{
 	{"chmod", catFile, []Param{res(), path("filename", 0, 0), mode(1)}},
 	{"fchmod", catFile, []Param{res(), arg("fd", FD, 0), mode(1)}},
 	{"fchmodat", catFile, []Param{res(), arg("dirfd", FD, 0), pathAt("filename", 0, 1, 0), mode(2)}},
+	{"fchmodat2", catFile, []Param{res(), arg("dirfd", FD, 0), pathAt("filename", 0, 1, 0), mode(2), bits("flags", 3, atFlags)}},
 	{"chown", catFile, []Param{res(), path("path", 0, 0), arg("uid", UID, 1), arg("gid", GID, 2)}},
 	{"lchown", catFile, []Param{res(), path("path", 0, 0), arg("uid", UID, 1), arg("gid", GID, 2)}},
 	{"fchown", catFile, []Param{res(), arg("fd", FD, 0), arg("uid", UID, 1), arg("gid", GID, 2)}},
@@ -141,7 +142,12 @@ var Types = []TypeInfo{
 	{"setxattr", catFile, []Param{res(), path("path", 0, 0), text("name", 1, 1)}},
 	{"lsetxattr", catFile, []Param{res(), path("path", 0, 0), text("name", 1, 1)}},
 	{"fsetxattr", catFile, []Param{res(), arg("fd", FD, 0), text("name", 1, 0)}},
+	{"setxattrat", catFile, []Param{res(), arg("dirfd", FD, 0), pathAt("path", 0, 1, 0), bits("flags", 2, atFlags), text("name", 3, 1)}},
 	{"removexattr", catFile, []Param{res(), path("path", 0, 0), text("name", 1, 1)}},
+	{"lremovexattr", catFile, []Param{res(), path("path", 0, 0), text("name", 1, 1)}},
+	{"fremovexattr", catFile, []Param{res(), arg("fd", FD, 0), text("name", 1, 0)}},
+	{"removexattrat", catFile, []Param{res(), arg("dirfd", FD, 0), pathAt("path", 0, 1, 0), bits("flags", 2, atFlags), text("name", 3, 1)}},
+	{"file_setattr", catFile, []Param{res(), arg("dirfd", FD, 0), pathAt("path", 0, 1, 0), bits("flags", 4, atFlags)}},
 	{"flock", catFile, []Param{res(), arg("fd", FD, 0), bits("operation", 1, flockFlags)}},
 	{"fcntl", catFile, []Param{res(), arg("fd", FD, 0), enum("cmd", 1, fcntlCommands)}},
 	{"ioctl", catFile, []Param{res(), arg("fd", FD, 0), arg32("request", Hex, 1), arg("argument", Hex, 2)}},
@@ -322,22 +328,22 @@ var Types = []TypeInfo{
 const generic = `accept4 acct add_key adjtimex afs_syscall alarm bdflush bind break cachestat capget capset chdir
 clock_adjtime clock_getres clock_gettime clock_nanosleep clock_settime close_range copy_file_range create_module
 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait_old exit exit_group faccessat faccessat2 fadvise64 fallocate
-fanotify_mark fchmodat2 fdatasync fgetxattr file_getattr file_setattr flistxattr fremovexattr fspick fstatfs fstatfs64 fstatat64 fsync ftime
+fanotify_mark fdatasync fgetxattr file_getattr flistxattr fspick fstatfs fstatfs64 fstatat64 fsync ftime
 futex_requeue futex_wait futex_waitv futex_wake futimesat get_kernel_syms get_mempolicy get_robust_list
 get_thread_area getcpu getdents getdents64 getgroups getitimer getpgid getpgrp getpid getpmsg getppid getpriority
 getrandom getrusage getsid gettid gettimeofday getxattr getxattrat gtty idle inotify_rm_watch io_cancel io_destroy io_getevents
 io_pgetevents io_setup io_submit ioprio_get ioprio_set ipc kcmp landlock_add_rule landlock_create_ruleset
-landlock_restrict_self lgetxattr listmount listns listxattr listxattrat llistxattr lock lookup_dcookie lremovexattr lsm_get_self_attr
+landlock_restrict_self lgetxattr listmount listns listxattr listxattrat llistxattr lock lookup_dcookie lsm_get_self_attr
 lsm_list_modules lsm_set_self_attr madvise map_shadow_stack mbind membarrier memfd_secret migrate_pages mincore
 modify_ldt mount_setattr move_pages mpx mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink mremap
 mseal msgctl msgget msgrcv msgsnd msync name_to_handle_at nfsservctl nice oldfstat oldlstat oldolduname oldstat
 oldumount olduname open_tree_attr pause pkey_alloc pkey_free pkey_mprotect preadv2 process_madvise process_mrelease
 prof profil pselect6 putpmsg pwritev2 query_module quotactl_fd readahead readdir readlink readlinkat
-recvmmsg_time64 remap_file_pages removexattrat restart_syscall riscv_flush_icache riscv_hwprobe rseq rt_sigaction rt_sigpending rt_sigprocmask
+recvmmsg_time64 remap_file_pages restart_syscall riscv_flush_icache riscv_hwprobe rseq rt_sigaction rt_sigpending rt_sigprocmask
 rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max
 sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
 sched_setattr sched_setparam sched_setscheduler sched_yield security semtimedop set_mempolicy
-set_mempolicy_home_node set_robust_list set_thread_area set_tid_address setitimer setpriority setxattrat sgetmask shmat
+set_mempolicy_home_node set_robust_list set_thread_area set_tid_address setitimer setpriority sgetmask shmat
 shmctl shmdt shmget sigaction sigaltstack signal sigpending sigprocmask sigreturn sigsuspend socketcall ssetmask
 statfs statfs64 statmount statx stime stty subpage_prot sync sync_file_range syncfs sysfs sysinfo tee time timer_create
 timer_delete timer_getoverrun timer_gettime timer_settime timerfd_gettime timerfd_settime times tuxcall ugetrlimit
