@@ -119,30 +119,12 @@ func TestFieldsOfChanges(t *testing.T) {
 			r := recordOf(t, tt.event)
 			for line := range strings.Lines(strings.TrimSpace(tt.want)) {
 				field, want, _ := strings.Cut(strings.TrimSpace(line), " ")
-				if got := readChange(t, r, field); got != want {
+				if got := readIn(t, ofChanges, r, field); got != want {
 					t.Errorf("%s = %q, want %q", field, got, want)
 				}
 			}
 		})
 	}
-}
-
-// readChange is read for the language over changes.
-func readChange(t testing.TB, r *Record, operand string) string {
-	t.Helper()
-	o, err := expr.ParseOperand(operand)
-	if err != nil {
-		t.Fatalf("%s: %v", operand, err)
-	}
-	reader, err := ofChanges.Reader(o)
-	if err != nil {
-		t.Fatalf("%s: %v", operand, err)
-	}
-	text, ok := reader.Append(r, nil)
-	if !ok {
-		return "<NA>"
-	}
-	return string(text)
 }
 
 func TestConditionsOverChanges(t *testing.T) {
@@ -191,7 +173,7 @@ func TestFieldsOfChangesOfWhatIsNone(t *testing.T) {
 		if f.Flags&expr.ListValued != 0 {
 			continue
 		}
-		if got := readChange(t, r, f.Name); got != "<NA>" {
+		if got := readIn(t, ofChanges, r, f.Name); got != "<NA>" {
 			t.Errorf("%s of a system call is %q, want nothing", f.Name, got)
 		}
 	}

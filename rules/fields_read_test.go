@@ -14,11 +14,17 @@ var language = expr.NewLanguage(Fields(event.SyscallSource), expr.Options{Servic
 // read returns what an output would show of an event.
 func read(t testing.TB, r *Record, operand string) string {
 	t.Helper()
+	return readIn(t, language, r, operand)
+}
+
+// readIn is read for any language.
+func readIn(t testing.TB, l *expr.Language[Record], r *Record, operand string) string {
+	t.Helper()
 	o, err := expr.ParseOperand(operand)
 	if err != nil {
 		t.Fatalf("%s: %v", operand, err)
 	}
-	reader, err := language.Reader(o)
+	reader, err := l.Reader(o)
 	if err != nil {
 		t.Fatalf("%s: %v", operand, err)
 	}

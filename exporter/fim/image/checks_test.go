@@ -244,15 +244,14 @@ func TestSecretsOfHardLinksAndOfTheSameLayerAreToldOnce(t *testing.T) {
 }
 
 func TestDefaultsAreFitToBeRead(t *testing.T) {
-	var text strings.Builder
-	if err := WriteDefaults(&text); err != nil {
-		t.Fatal(err)
+	all := slices.Clone(findings)
+	for i := range defaults {
+		all = append(all, defaults[i].Expectation)
 	}
 	ids := map[string]bool{}
-	for i := range defaults {
-		e := defaults[i].Expectation
-		if ids[e.ID] || e.Description == "" || !strings.Contains(text.String(), "`"+e.ID+"`") {
-			t.Errorf("%s: want one of that id, with a description, in the table", e.ID)
+	for _, e := range all {
+		if ids[e.ID] || e.ID == "" || e.Description == "" {
+			t.Errorf("%q: %q: want one of that id, with a description", e.ID, e.Description)
 		}
 		ids[e.ID] = true
 	}

@@ -133,21 +133,6 @@ func severityOf(id string) Severity {
 	return High
 }
 
-// WriteDefaults writes the checks of this package as a Markdown table.
-func WriteDefaults(w io.Writer) error {
-	var b strings.Builder
-	b.WriteString("| id | severity | layers | what is found |\n|---|---|---|---|\n")
-	for i := range defaults {
-		e := &defaults[i].Expectation
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", e.ID, e.Severity, ifelse(e.EveryLayer, "any", "final"), e.Description)
-	}
-	for _, e := range findings {
-		fmt.Fprintf(&b, "| `%s` | %s | any | %s |\n", e.ID, e.Severity, e.Description)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
 // runnable says what makes a file one to run: a bit of its mode, or that it is a program whatever its mode says.
 func runnable(n *node) string {
 	switch {
