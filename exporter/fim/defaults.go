@@ -1,18 +1,33 @@
 package fim
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // What editors and package managers write beside a file while they replace it. A set leaves such names out only if whoever
 // reads its files skips them, or reads other names only: what runs under any name is watched under any name.
 var (
-	// swaps are what even cron, kubelet and sudo skip.
-	swaps = []string{".*.sw?", ".#*", ".apk.*"}
+	// swaps are what even cron, kubelet and sudo skip. vim tries with .NAME.swpx what names the file system allows.
+	swaps = []string{".*.sw?", ".*.sw?x", ".*.un~", ".#*", ".apk.*"}
+	// skipped are what dnsmasq and AppArmor skip, too.
+	skipped = slices.Concat(swaps, []string{"*~", "*.dpkg-new"})
 	// hidden are what run-parts, sudo, systemd, udev, polkit and bash-completion skip.
-	hidden = slices.Concat(swaps, []string{"*~", "*.dpkg-new", "*.dpkg-tmp"})
+	hidden = slices.Concat(skipped, []string{"*.dpkg-tmp"})
 	// leftovers are for files that are read by their whole name, or by how it ends. rpm unpacks beside the file, too, with
-	// a semicolon and eight hexadecimal digits behind its name; vim tries with a file called 4913 whether it may write.
-	leftovers = slices.Concat(hidden, []string{"#*#", "4913", "sed??????", "*;????????"})
+	// a semicolon and eight hexadecimal digits behind its name; vim tries with a file called 4913 whether it may write; perl -i has
+	// XX before six letters.
+	leftovers = slices.Concat(hidden, received(), []string{"#*#", "4913", "sed??????", "XX??????", "*;????????"})
 )
+
+// received are what rsync writes to until it has all of a file: .NAME. and six letters or digits, hardly ever small letters alone,
+// which would be a word.
+func received() (names []string) {
+	for i := range 6 {
+		names = append(names, ".*."+strings.Repeat("?", i)+"[A-Z0-9]"+strings.Repeat("?", 5-i))
+	}
+	return names
+}
 
 // Attributes for sets where a second name of a file does no harm. Package managers keep what they replace under one for a
 // while.
@@ -108,7 +123,7 @@ func Shipped() []WatchConfig {
 			"/usr/local/lib/modules-load.d", "/etc/modprobe.conf", "/etc/modprobe.d", "/lib/modprobe.d", "/run/modprobe.d",
 			"/usr/local/lib/modprobe.d", "/etc/depmod.d", "/lib/depmod.d", "/run/depmod.d", "/etc/dkms", "/etc/sysconfig/modules"},
 			inUsr("lib/modules", "lib/modules-load.d", "lib/modprobe.d", "lib/depmod.d")),
-		Exclude: []string{"/etc/modprobe.d/.*.sw?"},
+		Exclude: []string{"/etc/modprobe.d/.*.sw?", "/etc/modprobe.d/.*.sw?x"},
 	}, {
 		Name:     "ssh",
 		Doc:      "Who may log in over SSH and with which keys, and what the server and clients run and trust.",
@@ -302,7 +317,10 @@ func Shipped() []WatchConfig {
 			"/usr/share/apparmor", "/etc/audit", "/etc/audisp", "/etc/fapolicyd", "/etc/fail2ban", "/etc/usbguard",
 			"/etc/rsyslog.conf", "/etc/rsyslog.d", "/etc/syslog-ng", "/etc/logrotate.conf", "/etc/logrotate.d", "/etc/aide",
 			"/etc/aide.conf"},
-		Exclude: slices.Concat(leftovers, []string{"/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d", "/etc/apparmor/cache",
+		// logrotate reads and runs whatever does not end in one of a few ways, hidden or not.
+		Exclude: slices.Concat(inEach([]string{"/etc/[!l]*/**/", "/usr/share/**/", "/var/lib/**/"}, skipped), []string{
+			"/etc/logrotate.d/.*.swp", "/etc/logrotate.d/*~", "/etc/logrotate.d/*.dpkg-new", "/etc/logrotate.d/*.dpkg-tmp",
+			"/etc/apparmor.d/cache", "/etc/apparmor.d/cache.d", "/etc/apparmor/cache",
 			"/var/lib/selinux/tmp", "/var/lib/selinux/*/active/modules.lock", "/var/lib/selinux/*/semanage.*.LOCK",
 			"/etc/selinux/*/semanage.*.LOCK"}),
 	}, {
@@ -314,7 +332,7 @@ func Shipped() []WatchConfig {
 			"/etc/gai.conf", "/etc/networks", "/etc/services", "/usr/etc/services", "/etc/systemd/resolved.conf",
 			"/etc/systemd/resolved.conf.d", "/usr/lib/systemd/resolved.conf.d", "/etc/resolvconf", "/etc/resolvconf.conf",
 			"/etc/dnsmasq.conf", "/etc/dnsmasq.d", "/etc/unbound", "/etc/avahi"},
-		Exclude: slices.Concat(leftovers, []string{"/etc/resolvconf/run", "/etc/unbound/root.key", "/etc/unbound/root.key-*"}),
+		Exclude: slices.Concat(skipped, []string{"/etc/resolvconf/run", "/etc/unbound/root.key", "/etc/unbound/root.key-*"}),
 	}, {
 		Name:     "network",
 		Doc:      "Interfaces, routes, packet filters and tunnels, and what runs when one of them comes up.",

@@ -1,10 +1,17 @@
 package fim
 
 import (
+	"encoding/binary"
 	"math/bits"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func shipped(t *testing.T) *Sets {
@@ -101,6 +108,13 @@ func TestShippedSetsHaveTheFilesOf(t *testing.T) {
 			"/etc/hosts": "name_resolution", "/etc/nsswitch.conf": "name_resolution", "/etc/resolv.conf": "", "/etc/resolv.conf.dhclient-new.123": "", "/etc/unbound/root.key": "",
 			"/etc/netplan/50-cloud-init.yaml": "network", "/etc/network/if-up.d/x": "network", "/etc/nftables.conf": "network", "/etc/NetworkManager/dispatcher.d/x": "network", "/etc/hosts.deny": "network",
 			"/etc/nginx/nginx.conf": "configuration", "/etc/fstab": "configuration", "/etc/mtab": "", "/etc/adjtime": "", "/etc/lvm/backup/vg0": "", "/etc/.git/index": "",
+			"/etc/ssh/.sshd_config.swpx": "", "/etc/cron.d/.x.swpx": "", "/etc/cron.d/.x.swp.sh": "cron", "/etc/modprobe.d/.x.conf.swox": "", "/etc/sudoers.d/.x.un~": "",
+			"/etc/ssh/.sshd_config.xm6u6y": "", "/etc/nginx/.nginx.conf.LoXuWq": "", "/etc/nginx/.nginx.conf.backup": "configuration", "/etc/nginx/nginx.conf.LoXuWq": "configuration",
+			"/etc/systemd/system/.x.so6ket": "services", "/etc/nginx/XXgpBLPh": "", "/etc/cron.d/XXgpBLPh": "cron", "/etc/ssh/.~tmp~/sshd_config": "",
+			// what reads all names, or nearly all
+			"/etc/logrotate.d/sedAb12Cd": "security_policy", "/etc/logrotate.d/.x.swo": "security_policy", "/etc/logrotate.d/.x.swp": "", "/etc/logrotate.d/x.dpkg-new": "",
+			"/etc/apparmor.d/sedAb12Cd": "security_policy", "/etc/apparmor.d/4913": "security_policy", "/etc/apparmor.d/.x.swp": "", "/etc/apparmor.d/local/.x.swpx": "", "/etc/apparmor.d/x~": "",
+			"/etc/dnsmasq.d/sedAb12Cd": "name_resolution", "/etc/dnsmasq.d/x.dpkg-tmp": "name_resolution", "/etc/dnsmasq.d/.x.swp": "", "/var/lib/selinux/targeted/active/.x.swp": "",
 			"/etc/nginx/.nginx.conf.swp": "", "/etc/nginx/nginx.conf~": "", "/etc/nginx/sedAb12Cd": "", "/etc/cups/subscriptions.conf.O": "", "/etc/alternatives/vi": "configuration",
 			"/tmp/x": "", "/proc/1/status": "", "/var/lib/docker/overlay2/x/diff/etc/passwd": "", "/home/me/notes.txt": "", "/usr/share/doc/x/README": "", "/var/log/nginx/access.log": "",
 			"/etc/aliases": "configuration", "/etc/ssh/x;5f3a2b1c": "",
@@ -127,7 +141,7 @@ func TestShippedSetsHaveTheFilesOf(t *testing.T) {
 		"Bottlerocket and Kubernetes": {
 			"/x86_64-bottlerocket-linux-gnu/sys-root/usr/bin/containerd": "binaries", "/aarch64-bottlerocket-linux-gnu/sys-root/usr/lib/libc.so.6": "libraries",
 			"/x86_64-bottlerocket-linux-gnu/sys-root/usr/lib/modules/6.1/x.ko": "kernel_modules", "/var/lib/bottlerocket/datastore/v1.0/live/settings/x": "container_runtime",
-			"/etc/kubernetes/manifests/etcd.yaml": "kubernetes", "/etc/kubernetes/manifests/etcd.yaml~": "kubernetes", "/etc/kubernetes/manifests/.etcd.yaml.swp": "",
+			"/etc/kubernetes/manifests/etcd.yaml": "kubernetes", "/etc/kubernetes/manifests/etcd.yaml~": "kubernetes", "/etc/kubernetes/manifests/.etcd.yaml.swp": "", "/etc/kubernetes/manifests/.etcd.yaml.swpx": "", "/etc/kubernetes/manifests/.etcd.yaml.un~": "",
 			"/etc/kubernetes/pki/ca.key": "kubernetes", "/var/lib/kubelet/config.yaml": "kubernetes", "/var/lib/kubelet/pki/kubelet-client-current.pem": "kubernetes",
 			"/var/lib/kubelet/pods/1/volumes/x": "", "/var/lib/kubelet/cpu_manager_state": "", "/etc/cni/net.d/10-calico.conflist": "kubernetes", "/etc/cni/net.d/calico-kubeconfig": "",
 			"/etc/cni/net.d/multus.d/multus.kubeconfig": "", "/opt/cni/bin/bridge": "kubernetes", "/var/lib/rancher/k3s/server/manifests/x.yaml": "kubernetes",
@@ -153,6 +167,89 @@ func TestShippedSetsHaveTheFilesOf(t *testing.T) {
 			t.Errorf("a container: %s is of %q, want %q", path, got, want)
 		}
 	}
+}
+
+// TestProgramsWriteNamesThatAreLeftOut has programs change a file, and looks which other names come and go beside it.
+func TestProgramsWriteNamesThatAreLeftOut(t *testing.T) {
+	t.Parallel()
+	s := shipped(t)
+	word := regexp.MustCompile(`^\.conf\.[a-z]{6}$`) // of rsync, one time in 200
+	for _, program := range []struct {
+		command string
+		few     bool // what it writes is left out also where nearly all names are read
+	}{
+		{"vim -u NONE -N -es -c 'set backupskip= undofile' -c 'normal ohello' -c wq conf", false}, // which tries with 4913
+		{"vim -u NONE -N -es -c 'set nowritebackup undofile' -c 'normal ohello' -c wq conf", true},
+		{"sed -i s/as/AS/ conf", false},
+		{"perl -pi -e s/as/AS/ conf", false},
+		{"rsync -a ../new/conf .", false},
+		{"rsync -a --delay-updates ../new/conf .", false},
+		{"dpkg --root=$D --force-all -i $D/new.deb", false},
+	} {
+		name, _, _ := strings.Cut(program.command, " ")
+		if _, err := exec.LookPath(name); err != nil {
+			t.Logf("needs %s", name)
+			continue
+		}
+		dir := t.TempDir()
+		in := filepath.Join(dir, "etc/x")
+		write(t, filepath.Join(in, "conf"), "as it was\n")
+		write(t, filepath.Join(dir, "etc/new/conf"), "new\n")
+		write(t, filepath.Join(dir, "deb/etc/x/conf"), "new\n")
+		write(t, filepath.Join(dir, "deb/DEBIAN/control"), "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@example.com>\nDescription: x\n")
+		for _, name := range []string{"status", "available", "info/x.list", "updates/.keep"} {
+			write(t, filepath.Join(dir, "var/lib/dpkg", name), "")
+		}
+		if name == "dpkg" {
+			must(t, exec.Command("dpkg-deb", "--build", dir+"/deb", dir+"/new.deb").Run())
+		}
+		names := namesWhile(t, in, func() {
+			cmd := exec.Command("/bin/sh", "-c", program.command)
+			cmd.Dir, cmd.Env = in, append(os.Environ(), "D="+dir)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v: %s", program.command, err, out)
+			}
+		})
+		if text, err := os.ReadFile(filepath.Join(in, "conf")); err != nil || string(text) == "as it was\n" {
+			t.Errorf("%s has changed nothing: %q, %v", program.command, text, err)
+		}
+		t.Logf("%s: %q", name, names)
+		if len(names) < 2 {
+			t.Errorf("%s wrote nothing but %q", program.command, names)
+		}
+		for _, name := range names {
+			if name == "conf" || word.MatchString(name) {
+				continue
+			}
+			for dir, asked := range map[string]bool{"/etc/ssh/": true, "/etc/cron.d/": program.few} {
+				if found := s.namesOf(false, dir+name); asked && found != "" {
+					t.Errorf("%s: %s%s is of %s", program.command, dir, name, found)
+				}
+			}
+		}
+	}
+}
+
+// namesWhile are the names in a directory that are made, removed or renamed while something is done.
+func namesWhile(t *testing.T, dir string, do func()) (names []string) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	must(t, err)
+	defer unix.Close(fd)
+	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_CREATE|unix.IN_DELETE|unix.IN_MOVE|unix.IN_CLOSE_WRITE)
+	must(t, err)
+	do()
+	buffer := make([]byte, 1<<16)
+	n, err := unix.Read(fd, buffer)
+	must(t, err)
+	for b := buffer[:n]; len(b) >= unix.SizeofInotifyEvent; {
+		size := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(b[12:]))
+		name, _, _ := strings.Cut(string(b[unix.SizeofInotifyEvent:size]), "\x00")
+		names = append(names, name)
+		b = b[size:]
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func TestWalksOfShippedSetsLeaveOutWhatIsLarge(t *testing.T) {
