@@ -2,6 +2,7 @@ package exporter
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
@@ -94,9 +96,9 @@ func NewFIM(o FIMOptions) (*FIM, error) {
 		scanned:      NewGauge("yagura_fim_last_scan_timestamp_seconds", "When the last scan of all of the host's watched files ended. Absent until then.").Fixed(),
 		took:         NewGauge("yagura_fim_scan_duration_seconds", "How long that scan took.").Fixed(),
 		unreconciled: NewGauge("yagura_fim_unreconciled_events", "Losses of witnesses after which not all that they may be about was looked at yet.").Fixed(),
-		unread:       NewGauge("yagura_fim_unread_files", "Watched files and directories that the last scans could not read.").Fixed(),
+		unread:       NewGauge("yagura_fim_unread_files", "Watched files and directories that the last scans could not read, or not all of. Files larger than fim.scan.max_file_size are not among them.").Fixed(),
 		held:         NewGauge("yagura_fim_held_changes", "Changes that are told once the package manager that is at work has ended: only then can they be told from others.").Fixed(),
-		waiting:      NewGauge("yagura_fim_waiting_paths", "Paths that wait to be looked at.").Fixed(),
+		waiting:      NewGauge("yagura_fim_waiting_paths", "Paths that wait to be looked at, and directories that wait to be gone through.").Fixed(),
 		overlooked:   NewCounter("yagura_fim_overlooked_total", "Paths that were too many to wait: their directories were gone through instead.").Fixed(),
 		marks:        NewGauge("yagura_fim_marked_directories", "Directories, and files by themselves, of which fanotify tells.").Fixed(),
 		overflows:    NewCounter("yagura_fim_overflows_total", "Times that fanotify lost events: what they may have been about was gone through.").Fixed(),
@@ -239,7 +241,9 @@ func (f *FIM) log(c *fim.Change) {
 			what = append(what, key, value)
 		}
 	}
+	add("path_bytes", base64.StdEncoding.EncodeToString(row.PathBytes))
 	add("from", c.From)
+	add("from_bytes", base64.StdEncoding.EncodeToString(row.FromBytes))
 	add("container", c.Path.Container)
 	add("before", row.Before.summary())
 	add("after", row.After.summary())
@@ -354,7 +358,9 @@ func (f *FIM) sendStats() {
 		f.age.Set(host, time.Since(s.Baseline).Seconds())
 		for i := range f.sets.Len() {
 			f.files.Set(host, float64(s.Files[i]), f.sets.Set(i).Name)
-			f.drifted.Set(host, float64(s.Drifted[i]), f.sets.Set(i).Name)
+		}
+		for i, n := range s.Drifted {
+			f.drifted.Set(host, float64(n), f.sets.Set(i).Name)
 		}
 	}
 	if !s.Scanned.IsZero() {
@@ -376,7 +382,9 @@ type changeRow struct {
 	ID         string            `json:"id"`
 	Time       time.Time         `json:"time"`
 	Path       string            `json:"path"`
+	PathBytes  []byte            `json:"path_bytes,omitempty"` // where JSON cannot have the name, which is no UTF-8
 	From       string            `json:"from,omitempty"`
+	FromBytes  []byte            `json:"from_bytes,omitempty"`
 	Container  string            `json:"path_container,omitempty"`
 	Kinds      []string          `json:"kinds"`
 	Watches    []string          `json:"watches"`
@@ -445,7 +453,7 @@ func (f *FIM) rows(q Query) []*changeRow {
 }
 
 func (f *FIM) row(c *fim.Change, w event.Workload) *changeRow {
-	row := &changeRow{ID: c.ID, Time: c.Time.UTC(), Path: c.Path.Name, From: c.From, Container: c.Path.Container,
+	row := &changeRow{ID: c.ID, Time: c.Time.UTC(), Path: c.Path.Name, PathBytes: bytesOf(c.Path.Name), From: c.From, FromBytes: bytesOf(c.From), Container: c.Path.Container,
 		Kinds: c.Kinds.Names(), Watches: f.sets.Names(c.Watches), Severity: c.Severity.String(),
 		Actor: c.By, Expected: c.Expected, Why: c.Why, Workload: labelsOf(w), Confidence: c.Confidence.String(), Before: fileRowOf(c.Before), After: fileRowOf(c.After), Diff: c.Diff}
 	if a := c.Actor; a != nil {
@@ -458,6 +466,14 @@ func (f *FIM) row(c *fim.Change, w event.Workload) *changeRow {
 		}
 	}
 	return row
+}
+
+// bytesOf is a name that is no UTF-8, and nothing for others.
+func bytesOf(name string) []byte {
+	if utf8.ValidString(name) {
+		return nil
+	}
+	return []byte(name)
 }
 
 func (r *changeRow) wanted(q Query) bool {

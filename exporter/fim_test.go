@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -143,6 +144,35 @@ func TestChangesAreServedWithTheirFilters(t *testing.T) {
 	}
 	if strings.Contains(body, "login_uid") {
 		t.Errorf("%s says who logged in, and nobody did", body)
+	}
+}
+
+// Of names that JSON cannot have, the bytes are beside them.
+func TestNamesThatAreNoTextAreToldByTheirBytes(t *testing.T) {
+	f, _, _ := newTestFIM(t)
+	log := &bytes.Buffer{}
+	f.o.Log = slog.New(slog.NewJSONHandler(log, nil))
+	c := theChange(1<<fim.Created, false)
+	c.Path.Name, c.From = "/etc/\xff\n", "/etc/caf\xe9"
+	f.Tell(c)
+	f.Tell(theChange(1<<fim.Created, false))
+	// printf '/etc/\377\n' | base64, and of /etc/caf\351
+	want := []string{`"path":"/etc/\ufffd\n"`, `"path_bytes":"L2V0Yy//Cg=="`, `"from_bytes":"L2V0Yy9jYWbp"`}
+	for query, n := range map[string]int{"": 2, "?path=" + url.QueryEscape(c.Path.Name): 1} {
+		_, body := ask(f.Changes(), "GET", "/api/yagura/fim"+query)
+		for of, text := range map[string]string{"the row": body, "the log": log.String()} {
+			for _, w := range want {
+				if strings.Count(text, w) != 1 {
+					t.Errorf("%s of %q has not one %s: %s", of, query, w, text)
+				}
+			}
+			if strings.Count(text, "_bytes") != 2 {
+				t.Errorf("%s has bytes of names that are text: %s", of, text)
+			}
+		}
+		if got := strings.Count(body, `"path":`); got != n {
+			t.Errorf("%d rows of %q, want %d", got, query, n)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"runtime/debug"
 	"slices"
@@ -35,14 +36,16 @@ type area struct {
 	ended        chan struct{} // closed when the next one has
 	next         time.Time     // of the next scan of everything
 	trees        []uncertain   // directories of which all that is beneath is to be looked at
+	going        int           // how many of them are gone through now
 	owed, owing  uint64        // of unreconciled, those that trees are for which wait, and which are scanned now
 	unreconciled uint64        // losses of witnesses after which not everything they may be about was looked at
 	marked       bool          // fanotify's marks are set
 	remark       bool          // they are to be set again, for what was mounted
+	refused      string        // why not all could be set, as it was last said
 	built        bool          // the baseline is complete
 	files        []uint64      // by watch set
-	drifted      []uint64
-	baseline     time.Time // when it was completed
+	drifted      []uint64      // nil until it is counted for the first time
+	baseline     time.Time     // when it was completed
 	scanned      time.Time
 	took         time.Duration
 	unread       uint64
@@ -50,7 +53,7 @@ type area struct {
 }
 
 func newArea(in *event.Container, container string, root int, o Options) (*area, error) {
-	r := &area{in: in, container: container, root: root, files: make([]uint64, o.Sets.Len()), drifted: make([]uint64, o.Sets.Len()),
+	r := &area{in: in, container: container, root: root, files: make([]uint64, o.Sets.Len()),
 		ended: make(chan struct{})}
 	var err error
 	if r.look, err = NewLooker(LookOptions{Root: descriptor(root), MaxSize: int64(o.Config.Scan.MaxFileSize)}); err != nil {
@@ -87,16 +90,32 @@ type uncertain struct {
 	since time.Time
 }
 
+// several is the pid of an uncertain directory that more than one process has had to do with: which of them it was that something in
+// there has changed, it cannot tell.
+const several = math.MaxUint32
+
+// also notes that somebody had to do with the directory once more; with 0, nobody knows who.
+func (u *uncertain) also(pid uint32) {
+	switch {
+	case u.pid == 0:
+		u.pid = pid
+	case pid != 0 && pid != u.pid:
+		u.pid = several
+	}
+}
+
 // queue has a tree scanned; beyond a bound everything is.
 func (r *area) queue(u uncertain, lossy bool) {
 	if lossy {
 		r.unreconciled++
 		r.owed++
 	}
+	known := slices.IndexFunc(r.trees, func(known uncertain) bool { return known.dir == "/" || known.dir == u.dir })
 	switch {
-	case slices.ContainsFunc(r.trees, func(known uncertain) bool { return known.dir == "/" || known.dir == u.dir }):
+	case known >= 0:
+		r.trees[known].also(u.pid)
 	case len(r.trees) >= maxTrees:
-		r.trees = append(r.trees[:0], uncertain{dir: "/"})
+		r.trees = append(r.trees[:0], uncertain{dir: "/", since: r.trees[0].since}) // the first is the oldest
 	default:
 		r.trees = append(r.trees, u)
 	}
@@ -170,7 +189,7 @@ func (w *Watcher) nextTrees(time.Time) (*scanJob, time.Duration) {
 		if slices.Contains(job.roots, "/") {
 			job.roots = w.o.Sets.Roots(r.container != "")
 		}
-		r.trees, r.owed, r.owing = nil, 0, r.owed
+		r.trees, r.going, r.owed, r.owing = nil, len(r.trees), 0, r.owed
 		return job, 0
 	}
 	return nil, longest
@@ -215,7 +234,7 @@ func (w *Watcher) scan(ctx context.Context, job *scanJob) error {
 		_, err := Scan(ctx, o)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		r.owing = 0
+		r.going, r.owing = 0, 0
 		if err == nil {
 			r.unreconciled -= min(job.lossy, r.unreconciled)
 		}
@@ -290,13 +309,19 @@ func (w *Watcher) mark(r *area) {
 	if w.fanotify == nil || !due {
 		return
 	}
-	if err := w.fanotify.Watch(r.root, r.container, "/"); err != nil {
-		level := w.o.Log.Warn
-		if r.container != "" {
-			level = w.o.Log.Debug // which overlayfs does to all of them on old kernels
-		}
-		level("fanotify does not tell of all changes", "container", r.container, "err", err)
+	err := w.fanotify.Watch(r.root, r.container, "/")
+	w.mu.Lock()
+	said := r.refused
+	r.refused = reason(err)
+	w.mu.Unlock()
+	if err == nil || err.Error() == said {
+		return
 	}
+	level := w.o.Log.Warn
+	if r.container != "" {
+		level = w.o.Log.Debug // which overlayfs does to all of them on old kernels
+	}
+	level("fanotify does not tell of all changes", "container", r.container, "err", err)
 }
 
 // scanned notes what a scan of everything has come to.
@@ -323,13 +348,13 @@ func (w *Watcher) scanned(ctx context.Context, job *scanJob, result *ScanResult,
 		}
 	}
 	debug.FreeOSMemory() // a scan leaves behind what it has read of directories and files
-	if result.Unread > 0 {
-		w.o.Log.Warn("not everything could be read", "container", r.container, "count", result.Unread, "first", result.Reasons)
+	if n := result.unread(); n > 0 {
+		w.o.Log.Warn("not everything could be read", "container", r.container, "count", n, "first", result.Reasons)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	r.files, r.built, r.baseline, r.scanned, r.took, r.unread, r.progress = files, true, completed, now, result.Took, result.Unread, Progress{}
+	r.files, r.built, r.baseline, r.scanned, r.took, r.unread, r.progress = files, true, completed, now, result.Took, result.unread(), Progress{}
 	r.unreconciled -= min(job.lossy, r.unreconciled)
 	w.failed, w.intact, w.drift = nil, true, true
 	if len(r.trees) > 0 { // until the baseline was there they could not be compared
@@ -357,12 +382,15 @@ func (w *Watcher) suspectFound(d *Difference, job *scanJob) bool {
 	justNow, pid := !job.whole, uint32(0)
 	var since time.Time
 	for _, u := range job.trees {
-		if u.pid != 0 && strings.HasPrefix(d.Path.Name, u.dir+"/") {
+		if u.pid != 0 && pid != several && strings.HasPrefix(d.Path.Name, u.dir+"/") {
 			pid = u.pid
 		}
-		if strings.HasPrefix(d.Path.Name+"/", u.dir+"/") && (since.IsZero() || u.since.Before(since)) {
+		if isWithin(d.Path.Name, u.dir) && (since.IsZero() || u.since.Before(since)) {
 			since = u.since
 		}
+	}
+	if pid == several {
+		pid = 0
 	}
 	w.mu.Lock()
 	for _, p := range paths {
@@ -424,15 +452,15 @@ func (w *Watcher) countDrift() {
 // Stats are what a Watcher has to show. Numbers by watch set are of the host and of all containers.
 type Stats struct {
 	Files        []uint64      // by watch set
-	Drifted      []uint64      // by watch set: not as the baseline says
+	Drifted      []uint64      // by watch set: not as the baseline says; nil until that was counted
 	Baseline     time.Time     // when the host's was completed; zero until then
 	Scanned      time.Time     // when the last scan of the host ended
 	ScanTook     time.Duration //
 	Scanning     Progress      // where the present scan of the host is; zero without one
 	Unreconciled uint64        // losses after which not all that they may be about was looked at
-	Unread       uint64        // files and directories that the last scans could not read
+	Unread       uint64        // files and directories that the last scans could not read, or not all of
 	Held         int           // changes that wait for a package manager to end
-	Waiting      int           // paths that wait to be looked at
+	Waiting      int           // paths that wait to be looked at, and directories that wait to be gone through, or are
 	Overlooked   uint64        // suspicions beyond the bound: their directories were gone through
 	Intact       bool          // the baseline is as we have written it, as far as is known
 	Open         bool          // it is open
@@ -445,15 +473,21 @@ type Stats struct {
 func (w *Watcher) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := Stats{Files: make([]uint64, w.o.Sets.Len()), Drifted: make([]uint64, w.o.Sets.Len()), Held: len(w.held), Waiting: len(w.suspicions),
+	s := Stats{Files: make([]uint64, w.o.Sets.Len()), Held: len(w.held), Waiting: len(w.suspicions),
 		Overlooked: w.overlooked, Intact: w.intact, Open: w.areas[""] != nil, Failed: w.failed, Acts: w.acts.Stats()}
 	for id, r := range w.areas {
 		for i := range r.files {
 			s.Files[i] += r.files[i]
-			s.Drifted[i] += r.drifted[i]
+		}
+		for i, n := range r.drifted {
+			if s.Drifted == nil {
+				s.Drifted = make([]uint64, w.o.Sets.Len())
+			}
+			s.Drifted[i] += n
 		}
 		s.Unreconciled += r.unreconciled
 		s.Unread += r.unread
+		s.Waiting += len(r.trees) + r.going
 		if id == "" {
 			s.Baseline, s.Scanned, s.ScanTook, s.Scanning = r.baseline, r.scanned, r.took, r.progress
 		}

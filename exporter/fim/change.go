@@ -29,6 +29,14 @@ type Change struct {
 	Diff       string // of a text, without secrets, at most some lines; empty if there is none to be had
 }
 
+// paths are the path, and what it was called before.
+func (c *Change) paths() []Path {
+	if c.From == "" {
+		return []Path{c.Path}
+	}
+	return []Path{c.Path, {c.Path.Container, c.From}}
+}
+
 // ActorKinds are the values of the label actor.
 var ActorKinds = []string{ByPackage, ByMaintenance, ByRuntime, ByUser, ByUnknown}
 
@@ -199,8 +207,8 @@ const (
 	holdTime = 30 * time.Minute
 )
 
-// hold keeps a change back, and says whether there is room. What happens to one path in a transaction is one change.
-func (w *Watcher) hold(c *Change) bool {
+// hold keeps a change back, and returns what waits now; nil if there is no room. What happens to one path in a transaction is one change.
+func (w *Watcher) hold(c *Change) *Change {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := w.held[c.Path]
@@ -211,17 +219,17 @@ func (w *Watcher) hold(c *Change) bool {
 		if known.Before != nil {
 			known.Diff = c.Diff
 		}
-		return true
+		return known
 	case known != nil || len(w.held) >= maxHeld:
-		return false
+		return nil
 	}
 	w.held[c.Path] = c
 	w.heldOrder = append(w.heldOrder, c.Path)
-	return true
+	return c
 }
 
-// tellHeld tells the changes that were held back and are settled by now, or have waited for too long; at the end all of them.
-func (w *Watcher) tellHeld(all bool) {
+// tellHeld tells the changes that were held back and are settled by now, or have waited for too long.
+func (w *Watcher) tellHeld() {
 	w.looking.Lock()
 	defer w.looking.Unlock()
 	w.mu.Lock()
@@ -230,15 +238,15 @@ func (w *Watcher) tellHeld(all bool) {
 		due = append(due, w.held[p])
 	}
 	w.mu.Unlock()
-	if len(due) == 0 || !all && !w.managersRest(due) {
+	if len(due) == 0 || !w.managersRest(due) {
 		return
 	}
-	var settled []*Change
+	var t telling
 	kept := map[Path]*Change{}
 	var order []Path
 	for _, c := range due {
-		if w.judge(c) || all || time.Since(c.Time) > holdTime {
-			settled = append(settled, c)
+		if w.judge(c) || time.Since(c.Time) > holdTime {
+			t.changes = append(t.changes, c)
 			continue
 		}
 		kept[c.Path] = c
@@ -247,7 +255,7 @@ func (w *Watcher) tellHeld(all bool) {
 	w.mu.Lock()
 	w.held, w.heldOrder = kept, order
 	w.mu.Unlock()
-	w.tell(settled...)
+	w.tell(&t)
 }
 
 // managersRest says whether no package manager of those that changes wait for is at work any more, or somebody has waited for too

@@ -246,4 +246,10 @@ container "c1": 2 files, 0 differ
 	if out.String() != want {
 		t.Errorf("written:\n%s\nwant:\n%s", out.String(), want)
 	}
+	out.Reset()
+	s.Path = "/\xff"
+	must(t, s.write(&out, true))
+	if !strings.HasPrefix(out.String(), `{"path":{"base64":"L/8="},"size":100,`) {
+		t.Errorf("of a store whose path is no UTF-8: %s", out.String())
+	}
 }

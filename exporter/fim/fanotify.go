@@ -1391,8 +1391,13 @@ func (f *Fanotify) unlearn(a *aim, old []step) {
 	}
 }
 
-// refuse counts and logs what could not be marked, or not as it should be. fd is negative if it could not even be opened.
+// refuse counts and logs what could not be marked, or not as it should be. fd is negative if it could not even be opened. What has
+// vanished since it was opened need not be marked.
 func (f *Fanotify) refuse(fd int, err error) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESTALE) {
+		f.o.Log.Debug("a file or directory has vanished before it was marked", "err", err)
+		return
+	}
 	reason := err.Error()
 	switch {
 	case errors.Is(err, errLeftOut):

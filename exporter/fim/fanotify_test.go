@@ -1394,6 +1394,48 @@ func TestFanotifySaysWhatItDoesNotMark(t *testing.T) {
 	})
 }
 
+// A directory that vanishes before it could be marked, or looked through, is nothing to warn of.
+func TestFanotifyIsQuietAboutWhatHasVanished(t *testing.T) {
+	needsRoot(t)
+	dir := temporary(t)
+	doomed := filepath.Join(dir, "d", "doomed")
+	noError(t, os.MkdirAll(doomed, 0o755))
+	var log syncedText
+	vanished := false
+	w := watch(t, FanotifyOptions{Log: slog.New(slog.NewTextHandler(&log, nil)), Enter: func(p Path) bool {
+		if p.Name == doomed { // which is open by now
+			vanished = os.Remove(doomed) == nil
+		}
+		return true
+	}}, dir)
+	noError(t, w.add("", filepath.Join(dir, "d")))
+	w.take()
+	if !vanished {
+		t.Fatal("the directory was not removed when it was about to be marked")
+	}
+	if log.String() != "" || len(w.Counts().NotMarked) != 0 {
+		t.Errorf("not marked %v, and it logs %s", w.Counts().NotMarked, log.String())
+	}
+}
+
+// A syncedText is a log that is read while it is written.
+type syncedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *syncedText) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *syncedText) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 func TestFanotifyTellsOfDirectoriesTooLargeToTell(t *testing.T) {
 	needsRoot(t)
 	dir := fileSystem(t, "tmpfs")

@@ -50,6 +50,9 @@ const (
 // summedValue begins the value of an extended attribute that is too long to be kept: its SHA-256 follows.
 const summedValue = "sha256:"
 
+// tooLarge begins the reason for which the content of a large file is not read.
+const tooLarge = "larger than "
+
 // A Looker reads what is so of paths beneath a root. It belongs to one goroutine.
 type Looker struct {
 	o        LookOptions
@@ -301,7 +304,7 @@ func (l *Looker) fill(ctx context.Context, fd int, st *unix.Statx_t, r *Record) 
 // /proc, which say 0, can keep it waiting.
 func (l *Looker) hash(ctx context.Context, fd int, r *Record) error {
 	if r.Size > l.o.MaxSize {
-		r.Unreadable = "larger than " + sizeText(l.o.MaxSize)
+		r.Unreadable = tooLarge + sizeText(l.o.MaxSize)
 		return nil
 	}
 	l.sum.Reset()
@@ -376,6 +379,17 @@ func contentDiffers(old, new *Record) bool {
 		return old.Sum != new.Sum
 	}
 	return old.Size != new.Size || old.Modified != new.Modified
+}
+
+// withSum is a record itself or, if its content could not be read, with the sum that the same file had when it could: that is what
+// it is held against once it can be again. Else who keeps a file from being read for a while could then change it unnoticed.
+func (r *Record) withSum(known *Record) *Record {
+	if known == nil || r.Summed || !known.Summed || !r.isPartial() || r.Mode.Type() != known.Mode.Type() || contentDiffers(known, r) {
+		return r
+	}
+	with := *r
+	with.Sum, with.Summed = known.Sum, true
+	return &with
 }
 
 func attributesDiffer(old, new map[string]string) (changed Attribute) {

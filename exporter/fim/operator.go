@@ -89,7 +89,7 @@ func newOperator(store *Store, config Config, sets *Sets, root string) *operator
 		result, err = o.build(ctx, anew)
 		return err
 	}
-	o.unread = func() (uint64, []string) { return result.Unread, result.Reasons }
+	o.unread = func() (uint64, []string) { return result.unread(), result.Reasons }
 	o.alone = func(_ context.Context, do func() error) error { return do() }
 	o.learn = o.learnFrom
 	return o
@@ -369,7 +369,7 @@ func (o *operator) importBundle(ctx context.Context, j *job) error {
 
 // A statusLine is what is so of the store, and of each baseline in it.
 type statusLine struct {
-	Path      string         `json:"path"`
+	Path      octets         `json:"path"`
 	Size      int64          `json:"size"` // bytes
 	Baselines []baselineLine `json:"baselines"`
 }
@@ -387,7 +387,7 @@ func (o *operator) status(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	s := statusLine{Path: o.store.path, Baselines: []baselineLine{}}
+	s := statusLine{Path: octets(o.store.path), Baselines: []baselineLine{}}
 	if s.Size, err = o.store.Size(); err != nil {
 		return err
 	}
@@ -422,7 +422,7 @@ func (s *statusLine) write(w io.Writer, asJSON bool) error {
 	if asJSON {
 		return writeLine(w, s)
 	}
-	fmt.Fprintf(w, "%s: %d bytes\n", shown(s.Path), s.Size)
+	fmt.Fprintf(w, "%s: %d bytes\n", shown(string(s.Path)), s.Size)
 	if len(s.Baselines) == 0 {
 		fmt.Fprintln(w, "no baseline yet: build it with `yagura fim init`")
 	}

@@ -32,18 +32,18 @@ func (o *operator) diff(ctx context.Context, j *job) error {
 	}
 	switch {
 	case d.w.n > 0:
-		if d.result.Unread > 0 {
+		if d.result.unread() > 0 {
 			fmt.Fprintln(o.notes, errUnread(&d.result))
 		}
 		return exitWith(statusSome)
-	case d.result.Unread > 0:
+	case d.result.unread() > 0:
 		return fmt.Errorf("nothing differs, but %w", errUnread(&d.result))
 	}
 	return nil
 }
 
 func errUnread(r *ScanResult) error {
-	return fmt.Errorf("%d files and directories cannot be read: %s", r.Unread, strings.Join(r.Reasons, "; "))
+	return fmt.Errorf("%d files and directories cannot be read: %s", r.unread(), strings.Join(r.Reasons, "; "))
 }
 
 // A differ finds each deviation once, in places of which none lies in another.
@@ -129,6 +129,7 @@ func (d *differ) scan(ctx context.Context, p Path) error {
 	}
 	result, err := Scan(ctx, scan)
 	d.result.Unread += result.Unread
+	d.result.Partial += result.Partial
 	d.result.Reasons = append(d.result.Reasons, result.Reasons...)
 	d.result.Reasons = d.result.Reasons[:min(len(d.result.Reasons), maxReasons)]
 	return err

@@ -111,6 +111,32 @@ func TestDiffOfContainersIsWhatWasLastSeen(t *testing.T) {
 	}
 }
 
+// What cannot be read of a file is said, and keeps nothing from being accepted.
+func TestWhatCannotBeReadIsNotKnown(t *testing.T) {
+	o := operate(t)
+	for _, dir := range []string{o.tree, filepath.Dir(o.tree)} {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	o.file(t, "etc/a", "1")
+	o.file(t, "etc/closed", "1")
+	must(t, os.Chmod(filepath.Join(o.tree, "etc/closed"), 0o600))
+	const unread = `1 files and directories cannot be read: "/etc/closed": permission denied`
+	asNobody(t, func() {
+		if _, notes, err := o.does(t, job{Do: "init"}); err != nil || !strings.Contains(notes, "not read: 1 files and directories\n  \"/etc/closed\": permission denied\n") {
+			t.Errorf("init says %q, %v", notes, err)
+		}
+		if out, _, err := o.does(t, job{Do: "diff"}); err == nil || err.Error() != "nothing differs, but "+unread {
+			t.Errorf("diff says %q, %v", out, err)
+		}
+	})
+	o.file(t, "etc/a", "2")
+	asNobody(t, func() {
+		if out, notes, err := o.does(t, job{Do: "accept", All: true}); err != nil || !strings.HasPrefix(out, "accepted /etc/a: content") || notes != unread+"\n" {
+			t.Errorf("accept says %q, %q, %v", out, notes, err)
+		}
+	})
+}
+
 // TestAcceptOfAllLooksAgainAtWhatHasDrifted and at nothing else, where a daemon looks.
 func TestAcceptOfAllLooksAgainAtWhatHasDrifted(t *testing.T) {
 	t.Parallel()

@@ -9,6 +9,7 @@ package fim
 import (
 	"fmt"
 	"io/fs"
+	"strings"
 )
 
 // An Attribute is something of a file that a watch set may ask for.
@@ -92,6 +93,11 @@ func (r *Record) TypeName() string {
 		return "socket"
 	}
 	return "device"
+}
+
+// isPartial says whether something of it could not be read, but for content that nobody asked to be read, as there is too much of it.
+func (r *Record) isPartial() bool {
+	return r.Unreadable != "" && !strings.HasPrefix(r.Unreadable, tooLarge)
 }
 
 // Octal is the mode as chmod takes it, of four digits.

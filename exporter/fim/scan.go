@@ -57,10 +57,14 @@ type ScanResult struct {
 	Differences uint64        // that were told
 	Mounts      uint64        // file systems that were not entered, and directories that lead back to where they are
 	Unread      uint64        // directories and files of which nothing is known: what the store has beneath them stays
-	Reasons     []string      // why, of the first few of Unread
+	Partial     uint64        // files of which not all could be read, such as the content, for other reasons than their size
+	Reasons     []string      // why, of the first few of both
 	Took        time.Duration //
 	Priority    error         // why LowPriority was not granted
 }
+
+// unread is how many directories and files could not be read, or not all of them.
+func (r *ScanResult) unread() uint64 { return r.Unread + r.Partial }
 
 // Bounds of a scan.
 const (
@@ -302,6 +306,9 @@ func (w *walk) compare(dir int, name, path string, st *unix.Statx_t, known bool,
 	now := &r
 	if err != nil {
 		now = nil
+	} else if r.isPartial() && !r.Mode.IsDir() { // a directory that cannot be read is entered next
+		w.result.Partial++
+		w.why(r.Unreadable)
 	}
 	changed := Compare(e.Now, now, of)
 	switch taking := w.o.Build && !known; {
@@ -338,13 +345,13 @@ func (w *walk) look(dir int, name string) (Record, error) {
 	return w.l.record(w.ctx, fd)
 }
 
-// settled says whether a status leaves no room for a change since the store's record was taken.
+// settled says whether a status leaves no room for a change since the store's record was taken, and all was read then.
 func (w *walk) settled(st *unix.Statx_t) bool {
 	var r Record
 	shape, rest, err := entryShape(w.stored.value)
 	if err == nil && shape == entryBase {
 		if rest, err = decodeStatus(rest, &r); err == nil {
-			r.Summed = len(rest) > 0 && rest[0] == 1
+			err = peek(rest, &r)
 		}
 	} else if err == nil {
 		_, now, broken := decodeEntry(w.stored.value)
@@ -354,7 +361,31 @@ func (w *walk) settled(st *unix.Statx_t) bool {
 		r = *now
 	}
 	now := recordOf(st)
-	return err == nil && r.Flags&Fresh == 0 && sameTimes(&r, &now) && (r.Summed || !r.Mode.IsRegular() || r.Size > w.l.o.MaxSize)
+	return err == nil && r.Flags&Fresh == 0 && sameTimes(&r, &now) && (r.Summed || !r.Mode.IsRegular() || r.Size > w.l.o.MaxSize) &&
+		(r.Mode.IsDir() || !r.isPartial())
+}
+
+// peek reads what follows the status of an encoded record: whether it is summed, and why not all of it is known. Of most it takes
+// no memory.
+func peek(b []byte, r *Record) error {
+	if len(b) == 0 {
+		return errShort
+	}
+	skip := 1
+	if r.Summed = b[0] == 1; r.Summed {
+		skip += len(r.Sum)
+	}
+	if len(b) < skip {
+		return errShort
+	}
+	b = b[skip:]
+	target, size := binary.Uvarint(b)
+	if size <= 0 || target > uint64(len(b)-size) {
+		return errShort
+	}
+	var err error
+	r.Unreadable, _, err = cutText(b[size+int(target):])
+	return err
 }
 
 // sameTimes says whether two records agree in what a status holds.
@@ -383,9 +414,7 @@ func (w *walk) gone() error {
 // unread counts what cannot be read, and passes over what the store has of it: nobody knows whether it is there.
 func (w *walk) unread(reason error) error {
 	w.result.Unread++
-	if len(w.result.Reasons) < maxReasons {
-		w.result.Reasons = append(w.result.Reasons, fmt.Sprintf("%q: %v", nameOf(w.key), reason))
-	}
+	w.why(reason.Error())
 	for w.stored.key != nil {
 		if !beneath(w.stored.key, w.key) {
 			if bytes.Compare(w.stored.key, w.key) > 0 {
@@ -401,6 +430,13 @@ func (w *walk) unread(reason error) error {
 		}
 	}
 	return nil
+}
+
+// why keeps the reason for which the path at hand cannot be read.
+func (w *walk) why(reason string) {
+	if len(w.result.Reasons) < maxReasons {
+		w.result.Reasons = append(w.result.Reasons, fmt.Sprintf("%q: %s", nameOf(w.key), reason))
+	}
 }
 
 // enter walks what is in a directory, which lies in another.

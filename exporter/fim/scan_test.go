@@ -549,6 +549,60 @@ func TestScanSaysWhatItCannotRead(t *testing.T) {
 	})
 }
 
+// Files are counted whose content cannot be read, each time, and not those that are too large to be.
+func TestScanCountsFilesThatItCannotRead(t *testing.T) {
+	s := newTree(t)
+	for _, dir := range []string{s.root, filepath.Dir(s.root)} {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	s.o.Look.MaxSize = 8
+	write(t, s.in("closed"), "x")
+	write(t, s.in("large"), "more than eight bytes")
+	write(t, s.in("large and closed"), "more than eight bytes")
+	write(t, s.in("open"), "x")
+	write(t, s.in("secret/file"), "x")
+	must(t, errors.Join(os.Chmod(s.in("closed"), 0o600), os.Chmod(s.in("large and closed"), 0o600), os.Chmod(s.in("secret"), 0o700)))
+	want := []string{`"/closed": permission denied`, `"/large and closed": permission denied`, `"/secret": permission denied`}
+	asNobody(t, func() {
+		for _, what := range []string{"the first scan", "the second"} {
+			r, got := s.scan(func(o *ScanOptions) { o.Build = true })
+			s.wants(what, got)
+			if r.Unread != 1 || r.Partial != 2 || !slices.Equal(r.Reasons, want) {
+				t.Errorf("%s: %d unread and %d partial, %q, want 1 and 2, %q", what, r.Unread, r.Partial, r.Reasons, want)
+			}
+			s.age()
+		}
+	})
+	if r, got := s.scan(nil); r.Unread != 0 || r.Partial != 0 || len(got) != 1 || got[0] != "/secret/file created" {
+		t.Errorf("%d unread and %d partial, told %q, want none, and what nobody knew", r.Unread, r.Partial, got)
+	}
+}
+
+// A sum is not forgotten because the content cannot be read for a while.
+func TestScanKeepsTheSumOfWhatItCannotRead(t *testing.T) {
+	s := newTree(t)
+	for _, dir := range []string{s.root, filepath.Dir(s.root)} {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	write(t, s.in("file"), "as it was")
+	s.o.Match = func(string, bool) Attribute { return Content }
+	s.build()
+	then, err := os.Stat(s.in("file"))
+	must(t, errors.Join(err, os.Chmod(s.in("file"), 0o600)))
+	asNobody(t, func() {
+		if r, got := s.scan(nil); r.Partial != 1 || len(got) != 0 {
+			t.Errorf("%+v, told %q, want one file that cannot be read", r, got)
+		}
+	})
+	write(t, s.in("file"), "as it IS ")
+	must(t, os.Chtimes(s.in("file"), then.ModTime(), then.ModTime()))
+	r, got := s.scan(nil)
+	s.wants("once it can be read again", got, "/file content")
+	if r.Partial != 0 {
+		t.Errorf("%d are partial, want none", r.Partial)
+	}
+}
+
 func mount(t *testing.T, source, target, kind string, flags uintptr) {
 	t.Helper()
 	needRoot(t)

@@ -126,9 +126,11 @@ const (
 	inUseTimeout  = 2 * time.Second
 )
 
-// Buckets. Those of containers lie within entriesBucket and driftBucket, by shelfName.
+// Buckets. Those of containers lie within entriesBucket, driftBucket and untoldBucket, by shelfName.
 var (
-	storeBuckets = [][]byte{stateBucket, shelvesBucket, entriesBucket, driftBucket}
+	storeBuckets = [][]byte{stateBucket, shelvesBucket, entriesBucket, driftBucket, untoldBucket}
+
+	shelfBuckets = storeBuckets[2:]
 
 	stateBucket   = []byte("state")
 	shelvesBucket = []byte("shelves")
@@ -356,18 +358,11 @@ func (s *Store) Delete(paths ...Path) error {
 
 // Accept makes what was last seen at each path what should be there.
 func (s *Store) Accept(paths ...Path) error {
-	return inBatches(s, paths, func(w *storeWriter, p *Path) error {
-		e, err := w.get(*p)
-		if err != nil {
-			return err
-		}
-		e.Base = e.Now
-		return w.put(&e)
-	})
+	return inBatches(s, paths, func(w *storeWriter, p *Path) error { return w.accept(*p) })
 }
 
 // Learn has the store know what was seen, and returns how that differs from what it knew: each difference once, whoever else
-// sees it. Times, sizes and places that have changed without a difference are brought up to date. Who looks at the same path
+// sees it. They are untold until Told says otherwise. Times, sizes and places that have changed without a difference are brought up to date. Who looks at the same path
 // from several goroutines must see to it that the last one to look is the last one to be learnt from.
 func (s *Store) Learn(sights []Sight) ([]Difference, error) {
 	var all []Difference
@@ -385,6 +380,9 @@ func (s *Store) Learn(sights []Sight) ([]Difference, error) {
 			}
 			if d.Changed != 0 {
 				all = append(all, d)
+				if err := w.differs(&d); err != nil {
+					return err
+				}
 			}
 			return w.put(&e)
 		})
@@ -442,10 +440,14 @@ func learn(e Entry, s *Sight) (Entry, Difference) {
 	if s.Of == 0 {
 		return e, Difference{}
 	}
-	d := Difference{Path: s.Path, Base: e.Base, Old: e.Now, New: s.Now, Changed: Compare(e.Now, s.Now, s.Of)}
-	e.Now = s.Now
-	if Compare(e.Base, s.Now, s.Of) == 0 {
-		e.Base = s.Now
+	now := s.Now
+	if now != nil {
+		now = now.withSum(e.Now)
+	}
+	d := Difference{Path: s.Path, Base: e.Base, Old: e.Now, New: now, Changed: Compare(e.Now, now, s.Of)}
+	e.Now = now
+	if Compare(e.Base, now, s.Of) == 0 {
+		e.Base = now
 	}
 	return e, d
 }
@@ -589,7 +591,7 @@ func (v *verification) all(ctx context.Context, tx *bbolt.Tx) error {
 	} else if found.sum != st.shelves.sum {
 		v.complain("the baseline of a container or of the host is an older one")
 	}
-	for _, parent := range [][]byte{entriesBucket, driftBucket} {
+	for _, parent := range shelfBuckets {
 		err := tx.Bucket(parent).ForEach(func(name, _ []byte) error {
 			if tx.Bucket(shelvesBucket).Get(name) == nil {
 				v.complain("%s of %s are there without its baseline", parent, whose(Path{Container: strings.TrimPrefix(string(name), "/")}))
@@ -637,7 +639,13 @@ func (v *verification) shelf(ctx context.Context, tx *bbolt.Tx, sh *shelf) error
 			}
 		}
 	}
+	untold, err := v.untold(tx, sh)
+	if err != nil {
+		return err
+	}
 	switch of := whose(Path{Container: sh.container}); {
+	case untold != sh.untold:
+		v.complain("%s: %d changes wait to be told, or others: want %d", of, untold.count, sh.untold.count)
 	case found.count != sh.entries.count:
 		v.complain("%s has %d entries: want %d", of, found.count, sh.entries.count)
 	case found.sum != sh.entries.sum && sound:
@@ -646,6 +654,23 @@ func (v *verification) shelf(ctx context.Context, tx *bbolt.Tx, sh *shelf) error
 		v.complain("%s: what has drifted is not all in the index", of)
 	}
 	return nil
+}
+
+// untold goes through the changes that wait to be told.
+func (v *verification) untold(tx *bbolt.Tx, sh *shelf) (found tally, err error) {
+	b := tx.Bucket(untoldBucket).Bucket(shelfName(sh.container))
+	if b == nil {
+		return found, nil
+	}
+	return found, b.ForEach(func(key, sealed []byte) error {
+		_, element, err := v.mac.openUntold(sh.container, key, sealed)
+		if err != nil {
+			v.complain("%w", err)
+			return nil
+		}
+		found.add(element)
+		return nil
+	})
 }
 
 // whose says of whom a path is, for people; without a name, who that is.
@@ -880,6 +905,16 @@ func (w *storeWriter) get(p Path) (Entry, error) {
 	return readEntry(w.tx, w.mac, p, key)
 }
 
+// accept makes what was last seen at a path what should be there.
+func (w *storeWriter) accept(p Path) error {
+	e, err := w.get(p)
+	if err != nil {
+		return err
+	}
+	e.Base = e.Now
+	return w.put(&e)
+}
+
 func (w *storeWriter) learn(s *Sight) (Entry, Difference, error) {
 	e, err := w.get(s.Path)
 	if err != nil {
@@ -947,7 +982,7 @@ func (w *storeWriter) forget(container string) error {
 	if err := w.tx.Bucket(shelvesBucket).Delete(name); err != nil {
 		return err
 	}
-	for _, parent := range [][]byte{entriesBucket, driftBucket} {
+	for _, parent := range shelfBuckets {
 		if err := w.tx.Bucket(parent).DeleteBucket(name); err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
 			return err
 		}

@@ -29,6 +29,7 @@ const (
 	tagSize = 16
 
 	entryKind   = 'e'
+	untoldKind  = 'u'
 	metaKind    = 'm'
 	stateKind   = 's'
 	maskKind    = 'k'
@@ -97,6 +98,7 @@ type shelf struct {
 	Meta
 	container string
 	entries   tally
+	untold    tally
 	stored    bool   // whether it is in the store
 	element   sum256 // as it is there
 }
@@ -176,7 +178,7 @@ func (m *storeMAC) openState(sealed []byte) (st storeState, err error) {
 	return st, nil
 }
 
-// sealShelf writes a version, the generation at which it was written, the tally and the Meta as JSON.
+// sealShelf writes a version, the generation at which it was written, the tallies and the Meta as JSON.
 func (m *storeMAC) sealShelf(sh *shelf, generation uint64) ([]byte, sum256, error) {
 	meta, err := json.Marshal(sh.Meta)
 	if err != nil {
@@ -186,13 +188,14 @@ func (m *storeMAC) sealShelf(sh *shelf, generation uint64) ([]byte, sum256, erro
 		return nil, sum256{}, fmt.Errorf("what is known of the baseline of %s has %d bytes: want at most %d", whose(Path{Container: sh.container}), len(meta), maxMeta)
 	}
 	name := shelfName(sh.container)
-	sum := sh.entries.sum
-	sum.add(m.mask(name, generation))
+	entries, untold := sh.entries.sum, sh.untold.sum
+	entries.add(m.mask(name, generation))
+	untold.add(m.mask(untoldName(name), generation))
 	b := []byte{storeVersion}
-	for _, n := range [...]uint64{generation, sh.entries.count, sh.entries.files, sh.entries.drifted} {
+	for _, n := range [...]uint64{generation, sh.entries.count, sh.entries.files, sh.entries.drifted, sh.untold.count} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
-	b = append(appendSum(b, sum), meta...)
+	b = append(appendSum(appendSum(b, entries), untold), meta...)
 	tag, element := m.seal(metaKind, "", name, b)
 	return append(b, tag...), element, nil
 }
@@ -204,17 +207,23 @@ func (m *storeMAC) openShelf(container string, sealed []byte) (*shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) < 1+4*8+32 || b[0] != storeVersion {
+	if len(b) < 1+5*8+2*32 || b[0] != storeVersion {
 		return nil, fmt.Errorf("want version %d", storeVersion)
 	}
 	words := b[1:]
 	sh.element = element
 	sh.entries.count, sh.entries.files = binary.LittleEndian.Uint64(words[8:]), binary.LittleEndian.Uint64(words[16:])
 	sh.entries.drifted = binary.LittleEndian.Uint64(words[24:])
-	sh.entries.sum = cutSum(words[32:])
-	sh.entries.sum.sub(m.mask(name, binary.LittleEndian.Uint64(words)))
-	return sh, json.Unmarshal(words[64:], &sh.Meta)
+	sh.untold.count = binary.LittleEndian.Uint64(words[32:])
+	generation := binary.LittleEndian.Uint64(words)
+	sh.entries.sum, sh.untold.sum = cutSum(words[40:]), cutSum(words[72:])
+	sh.entries.sum.sub(m.mask(name, generation))
+	sh.untold.sum.sub(m.mask(untoldName(name), generation))
+	return sh, json.Unmarshal(words[104:], &sh.Meta)
 }
+
+// untoldName has the sum of a shelf's untold changes masked by another number than that of its entries.
+func untoldName(name []byte) []byte { return append([]byte("untold "), name...) }
 
 func cutSum(b []byte) (s sum256) {
 	for i := range s {

@@ -100,6 +100,9 @@ type Watcher struct {
 	wake       [2]chan struct{} // the goroutines that scan trees, and everything
 
 	driftCounted time.Time
+	complaints   map[string]complaint // by message
+
+	owed [2][]Path // what was told and is not noted yet: expected, and others; guarded by looking
 }
 
 // A suspicion is that something has happened to a path.
@@ -115,7 +118,7 @@ type suspicion struct {
 // NewWatcher returns one that knows of nothing yet. Observe may be called at once.
 func NewWatcher(o Options) *Watcher {
 	o.Root, o.Procfs = cmp.Or(o.Root, "/"), cmp.Or(o.Procfs, "/proc")
-	w := &Watcher{o: o, areas: map[string]*area{}, gone: map[string]time.Time{}, suspicions: map[Path]*suspicion{}, held: map[Path]*Change{},
+	w := &Watcher{o: o, areas: map[string]*area{}, gone: map[string]time.Time{}, suspicions: map[Path]*suspicion{}, held: map[Path]*Change{}, complaints: map[string]complaint{},
 		wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}}
 	w.acts = NewActs(ActsOptions{Sets: o.Sets, Root: o.Root, Procfs: o.Procfs, Process: o.Process, Container: o.Container, Sight: w.Suspect, Renamed: w.Renamed})
 	return w
@@ -480,7 +483,17 @@ func (w *Watcher) open(ctx context.Context) bool {
 		case <-time.After(openEvery):
 		}
 	}
-	var err error
+	baselines, err := w.store.Containers()
+	if err != nil {
+		w.complain("baselines of containers are not known", err)
+	}
+	w.mu.Lock()
+	for _, id := range baselines {
+		if id != "" {
+			w.gone[id] = time.Now() // unless it is found to run
+		}
+	}
+	w.mu.Unlock()
 	if w.o.Redact == nil {
 		w.o.Log.Debug("changes are told without what has changed in texts: nobody takes out secrets")
 	} else if w.texts, err = OpenTexts(w.o.Config.Store+".texts", TextOptions{Redact: w.o.Redact, Log: w.o.Log}); err != nil {
@@ -507,12 +520,16 @@ func openOrMake(c Config) (*Store, error) {
 	return Open(c.Store, StoreOptions{Key: c.Key})
 }
 
-// close tells what was held back, and gives back all that Prepare and Run have opened.
+// close gives back all that Prepare and Run have opened. What is still held back then is told after the next start: as often as not it is
+// the package manager at work that ends this process.
 func (w *Watcher) close() {
 	if w.store != nil {
-		w.tellHeld(true)
+		w.tellHeld()
 	}
 	w.mu.Lock()
+	if n := len(w.held); n > 0 {
+		w.o.Log.Info("changes wait for a package manager to end: they are told after the next start", "count", n)
+	}
 	areas := slices.Collect(maps.Values(w.areas))
 	w.areas = map[string]*area{}
 	w.mu.Unlock()
@@ -634,7 +651,9 @@ func (w *Watcher) tellMounting(m MountSighting, c *Change, now time.Time) {
 		w.mountings = append(w.mountings, m)
 		return
 	}
-	w.tellOrHold(c)
+	var t telling
+	w.tellOrHold(c, &t)
+	w.tell(&t)
 }
 
 // lookAll looks at what is suspected, follows containers, and settles what was held, until ctx is done.
@@ -655,7 +674,7 @@ func (w *Watcher) lookAll(ctx context.Context) {
 		if now.Sub(housekept) >= time.Second {
 			housekept = now
 			w.noteLosses(now)
-			w.tellHeld(false)
+			w.tellHeld()
 			w.countDrift()
 		}
 		select {
@@ -665,9 +684,30 @@ func (w *Watcher) lookAll(ctx context.Context) {
 	}
 }
 
+// A complaint is the last error that a message was logged with.
+type complaint struct {
+	text string
+	at   time.Time
+}
+
+// complain logs an error, unless it was said already within the time that it takes to try again.
+func (w *Watcher) complain(message string, err error) (said bool) {
+	now := time.Now()
+	w.mu.Lock()
+	last := w.complaints[message]
+	if said = last.text != err.Error() || now.Sub(last.at) >= retryAfter; said {
+		w.complaints[message] = complaint{err.Error(), now}
+	}
+	w.mu.Unlock()
+	if said {
+		w.o.Log.Error(message, "err", err, "again_in", retryAfter)
+	}
+	return said
+}
+
 // fail says that something could not be done, in the log and the series; everything is looked at again after a while.
 func (w *Watcher) fail(message string, err error) {
-	w.o.Log.Error(message, "err", err, "again_in", retryAfter)
+	said := w.complain(message, err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.failed = err
@@ -675,7 +715,9 @@ func (w *Watcher) fail(message string, err error) {
 		w.intact = false
 	}
 	for _, r := range w.areas {
-		r.unreconciled++
+		if said || r.unreconciled == 0 {
+			r.unreconciled++
+		}
 		r.next = earliest(r.next, time.Now().Add(retryAfter))
 	}
 }
@@ -715,7 +757,7 @@ func (w *Watcher) follow(now time.Time) {
 		if known || many {
 			continue
 		}
-		root, err := w.acts.rootOf(c.Process)
+		root, err := w.ownRoot(c.Process)
 		if err == nil {
 			err = w.enter(c.Container, root, filepath.Join(w.o.Procfs, fmt.Sprint(c.Process.PID), "mountinfo"))
 		}
@@ -746,6 +788,9 @@ func (w *Watcher) follow(now time.Time) {
 		w.leave(r)
 	}
 	for _, id := range forgotten {
+		if err := w.tellUntold(id); err != nil {
+			w.o.Log.Warn("changes of a container that were not told are not known", "container", id, "err", err)
+		}
 		if w.texts != nil {
 			err := w.texts.ForgetContainer(id)
 			w.o.Log.Debug("texts of a container are forgotten", "container", id, "err", err)
@@ -754,6 +799,35 @@ func (w *Watcher) follow(now time.Time) {
 			w.o.Log.Warn("a container's baseline is not forgotten", "container", id, "err", err)
 		}
 	}
+}
+
+// ownRoot opens the root of a container's process, which is the area's from then on. Until a runtime gives the process a root of its own,
+// it has that of the runtime: what is watched already is no container's.
+func (w *Watcher) ownRoot(process event.ID) (root int, err error) {
+	if root, err = w.acts.rootOf(process); err != nil {
+		return root, err
+	}
+	at, err := placeOf(root)
+	if err != nil {
+		return -1, errors.Join(err, unix.Close(root))
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, r := range w.areas {
+		if other, err := placeOf(r.root); err == nil && other == at {
+			return -1, errors.Join(fmt.Errorf("its root is that of %s: want one of its own", whose(Path{Container: id})), unix.Close(root))
+		}
+	}
+	return root, nil
+}
+
+// placeOf tells an open file from others.
+func placeOf(fd int) (place, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return place{}, fmt.Errorf("look at an open directory: %w", err)
+	}
+	return place{st.Dev, st.Ino}, nil
 }
 
 // enter begins to watch the files of a container, or with nil of the host, below an open directory that is the area's from then on.
@@ -779,8 +853,12 @@ func (w *Watcher) enter(in *event.Container, root int, mountinfo string) error {
 		}
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.areas[container] = r
+	w.drift = true
+	w.mu.Unlock()
+	if err := w.tellUntold(container); err != nil {
+		w.fail("changes that were not told before the last end are not known", err)
+	}
 	w.wakeScans()
 	return nil
 }
@@ -874,12 +952,14 @@ func (w *Watcher) lookAt(ctx context.Context, due []looked) error {
 	if err != nil {
 		return err
 	}
+	var t telling
 	for path, s := range why {
 		const fleeting = 1<<Created | 1<<Deleted
 		if !found[path] && s.what&fleeting == fleeting && s.what&movedOn == 0 && w.isNowhere(path) {
-			w.found(&Difference{Path: path}, s, fleeting) // it came and went
+			w.found(&Difference{Path: path}, s, fleeting, &t) // it came and went
 		}
 	}
+	w.tell(&t)
 	return nil
 }
 
@@ -956,10 +1036,8 @@ func (w *Watcher) area(container string) *area {
 
 // learn has the store know what was seen, and tells how it differs from what was known. looking is held.
 func (w *Watcher) learn(sights []Sight, why map[Path]*suspicion) (found map[Path]bool, err error) {
-	differences, err := w.store.Learn(sights)
-	if err != nil {
-		return nil, err
-	}
+	differences, err := w.store.Learn(sights) // what is learnt before an error is told
+	var t telling
 	found = make(map[Path]bool, len(differences))
 	for i := range differences {
 		found[differences[i].Path] = true
@@ -969,21 +1047,22 @@ func (w *Watcher) learn(sights []Sight, why map[Path]*suspicion) (found map[Path
 		if s == nil && d.From != "" {
 			s = why[Path{d.Path.Container, d.From}]
 		}
-		w.found(&d, s, kindsOf(&d))
+		w.found(&d, s, kindsOf(&d), &t)
 		if isDir := d.Old != nil && d.Old.Mode.IsDir() || d.New != nil && d.New.Mode.IsDir(); isDir && s != nil && (d.Old == nil || d.New == nil || d.From != "") {
 			for _, p := range d.paths() {
 				w.goThrough(p, false, s.pid)
 			}
 		}
 	}
-	return found, nil
+	w.tell(&t)
+	return found, err
 }
 
 // joinRenamed makes one difference of what has gone at one path and come at another.
 func joinRenamed(all []Difference) []Difference {
 	gone := map[place]int{}
 	for i := range all {
-		if d := &all[i]; d.New == nil {
+		if d := &all[i]; d.New == nil && d.Old != nil {
 			gone[place{d.Old.Device, d.Old.Inode}] = i
 		}
 	}
@@ -1009,14 +1088,15 @@ func joinRenamed(all []Difference) []Difference {
 	return kept
 }
 
-// found makes a change of a difference, if it counts for a watch set, and tells it or holds it back. looking is held.
-func (w *Watcher) found(d *Difference, s *suspicion, kinds KindSet) {
+// found makes a change of a difference, if it counts for a watch set, to be told or held back. looking is held.
+func (w *Watcher) found(d *Difference, s *suspicion, kinds KindSet, t *telling) {
 	c := w.change(d, kinds)
 	if c == nil {
+		t.nothing = append(t.nothing, d.paths()...)
 		return
 	}
 	w.blame(c, s)
-	w.tellOrHold(c)
+	w.tellOrHold(c, t)
 }
 
 // change is what a difference comes to; nil if it counts for no watch set.
@@ -1031,13 +1111,16 @@ func (w *Watcher) change(d *Difference, kinds KindSet) *Change {
 	return c
 }
 
-// tellOrHold tells a change whose maker is known as far as can be, unless it is to be seen first what a package manager is doing.
-func (w *Watcher) tellOrHold(c *Change) {
+// tellOrHold has a change told whose maker is known as far as can be, unless it is to be seen first what a package manager is doing.
+func (w *Watcher) tellOrHold(c *Change, t *telling) {
 	w.explain(c)
-	if !w.judge(c) && w.hold(c) {
-		return
+	if !w.judge(c) {
+		if held := w.hold(c); held != nil {
+			t.held = append(t.held, held)
+			return
+		}
 	}
-	w.tell(c)
+	t.changes = append(t.changes, c)
 }
 
 // count notes for which watch sets a change counts, and as what.
@@ -1139,34 +1222,6 @@ func (w *Watcher) explain(c *Change) {
 		if err := w.texts.Keep(c.Path, c.After, now); err != nil {
 			w.o.Log.Debug("a text is not kept", "err", err)
 		}
-	}
-}
-
-// tell tells changes, and makes those part of the baseline that were expected. looking is held.
-func (w *Watcher) tell(changes ...*Change) {
-	var expected []Path
-	for _, c := range changes {
-		if !c.Expected || c.Kinds&(1<<Mounted|1<<Unmounted) != 0 {
-			continue
-		}
-		expected = append(expected, c.Path)
-		if c.From != "" {
-			expected = append(expected, Path{c.Path.Container, c.From})
-		}
-	}
-	if err := w.store.Accept(expected...); err != nil {
-		w.o.Log.Warn("expected changes are not made part of the baseline", "count", len(expected), "first", expected[0].Name, "err", err)
-	}
-	w.mu.Lock()
-	w.drift = w.drift || len(changes) > 0
-	for _, c := range changes {
-		if r := w.areas[c.Path.Container]; r != nil {
-			r.counted(c)
-		}
-	}
-	w.mu.Unlock()
-	for _, c := range changes {
-		w.o.Tell(c)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -451,4 +452,105 @@ func TestWhatIsWrittenLateIsFoundWithoutFanotify(t *testing.T) {
 	_, err = f.WriteString("late")
 	must(t, err)
 	w.wants("/etc/a content")
+}
+
+// TestWhatWasNotToldIsToldAfterARestart has a process killed between what it learns and what it tells.
+func TestWhatWasNotToldIsToldAfterARestart(t *testing.T) {
+	root := watchedRoot(t)
+	fill(t, root, "etc/a", "etc/b", "etc/back", "etc/from", "other/x")
+	blind := func(o *Options) { o.without = true }
+	w := guard(t, root, everything("/etc"), blind)
+	kept := map[Path]*Change{}
+	learnt := func(do func()) { // by a store that nobody tells anything of
+		t.Helper()
+		do()
+		var sights []Sight
+		for _, name := range []string{"a", "b", "back", "from", "to"} {
+			s, ok, err := w.sight(t.Context(), Path{"", "/etc/" + name}, 0)
+			must(t, err)
+			if !ok {
+				t.Fatalf("%s is not looked at", name)
+			}
+			sights = append(sights, s)
+		}
+		_, err := w.store.Learn(sights)
+		must(t, err)
+	}
+	learnt(func() {
+		must(t, os.WriteFile(w.in("etc/a"), []byte("changed\n"), 0o644))
+		must(t, os.Remove(w.in("etc/b")))
+		must(t, os.WriteFile(w.in("etc/back"), []byte("etc/BACK\n"), 0o644))
+		must(t, os.Rename(w.in("etc/from"), w.in("etc/to")))
+	})
+	learnt(func() { fill(t, root, "etc/back") })
+	p := Path{"", "/etc/a"}
+	at := time.Now().Add(-time.Minute).UTC()
+	kept[p] = &Change{Path: p, Time: at, Kinds: 1 << ContentChanged, Confidence: ByPath,
+		Actor: &Actor{PID: 7, Exe: "/usr/bin/dpkg", Args: []string{"dpkg", "--token=secret"}, Process: &event.Process{}, Ancestors: []Ancestor{{PID: 6, Exe: "/usr/bin/apt"}}}}
+	must(t, w.store.Told(nil, nil, w.notes([]*Change{kept[p], {Path: Path{"", "/etc/fleeting"}, Kinds: 1<<Created | 1<<Deleted, Time: at}})))
+	w.stop()
+
+	again := guard(t, root, everything("/etc"), blind)
+	want := []string{"/etc/a content", "/etc/b deleted", "/etc/fleeting created+deleted", "/etc/from -> /etc/to renamed"}
+	again.wants(want...)
+	again.mu.Lock()
+	for _, c := range again.told {
+		if c.Path != p {
+			continue
+		}
+		who := &Actor{PID: 7, Exe: "/usr/bin/dpkg", Ancestors: []Ancestor{{PID: 6, Exe: "/usr/bin/apt"}}}
+		if diff := cmp.Diff(who, c.Actor); diff != "" || !c.Time.Equal(at) || c.Confidence != ByPath {
+			t.Errorf("at %v, %v, by whom: %s", c.Time, c.Confidence, diff)
+		}
+		if c.Before == nil || c.Before.Size != int64(len("etc/a\n")) || c.After == nil || c.After.Size != int64(len("changed\n")) {
+			t.Errorf("before %+v, after %+v", c.Before, c.After)
+		}
+	}
+	again.mu.Unlock()
+	again.rescan()
+	again.wants(want...)
+	again.stop()
+	last := guard(t, root, everything("/etc"), blind)
+	last.rescan()
+	last.wants()
+}
+
+// TestContainersAreEnteredOnceTheyHaveARootOfTheirOwn has the process of a container that has not been given its root yet.
+func TestContainersAreEnteredOnceTheyHaveARootOfTheirOwn(t *testing.T) {
+	root := watchedRoot(t)
+	fill(t, root, "etc/a")
+	inside := watchedRoot(t)
+	fill(t, inside, "data/a", "data/b")
+	c := everything("/etc")
+	c.Watches = append(c.Watches, WatchConfig{Name: "inside", Of: "containers", Paths: []string{"/data"}})
+	procfs := t.TempDir()
+	enter := func(at string) {
+		dir := filepath.Join(procfs, "42")
+		stat := "42 (init) " + strings.Repeat("0 ", 19) + "1000 0\n" // began 10 s after the machine
+		must(t, errors.Join(os.MkdirAll(dir, 0o755), os.RemoveAll(dir+"/root"), os.Symlink(at, dir+"/root"), os.WriteFile(dir+"/stat", []byte(stat), 0o644)))
+	}
+	c.Store = filepath.Join(root+".state", "fim.db")
+	sets, err := NewSets(c, Resolver(root))
+	must(t, err)
+	w := NewWatcher(Options{Config: c, Sets: sets, Root: root, Procfs: procfs, Log: slog.New(slog.DiscardHandler), without: true, Containers: func() []Running {
+		return []Running{{&event.Container{ID: "c1"}, event.ID{PID: 42, Start: 10e9}}}
+	}})
+	if !w.open(t.Context()) {
+		t.Fatal("the store cannot be opened")
+	}
+	defer w.close()
+	enter(root)
+	w.follow(time.Now())
+	if w.area("c1") != nil {
+		t.Fatal("a container is entered that has the host's root")
+	}
+	enter(inside)
+	w.follow(time.Now())
+	a := w.area("c1")
+	if a == nil {
+		t.Fatal("a container is not entered that has a root of its own")
+	}
+	if _, err := a.look.Look(t.Context(), "/data/a"); err != nil {
+		t.Errorf("its files are not found: %v", err)
+	}
 }
