@@ -1,0 +1,438 @@
+package event
+
+// containerFacts are the kinds of facts of containers, of what runs them, and of the files that images are built from. Each is a
+// variable too, by which surveys make facts. Where a field names several things as one text, they are joined by a comma and a
+// blank and in order; it is empty if there is none, so that a condition can ask for that.
+var containerFacts = []*FactKind{
+	RunningContainer, ContainerMount, ContainerRuntime, ContainerNetwork, Docker, Containerd, Swarm, ContainerPath, Registry, RegistryLogin, ImagePolicy,
+	Dockerfile, DockerfileStage, DockerfileInstruction,
+}
+
+// RunningContainer is a container that runs.
+var RunningContainer = &FactKind{
+	Name: "container", Doc: "A container that runs, as the kernel shows its first process; pods' sandboxes are left out.",
+	Of: "its name: namespace/pod/container in Kubernetes",
+	Fields: []FactField{
+		{"name", FactText, "Its own name."},
+		{"namespace", FactText, "The namespace of its pod, empty outside of Kubernetes."},
+		{"pod", FactText, "Its pod, empty outside of Kubernetes."},
+		{"orchestrated", FactTruth, "Whether it is of a pod."},
+		{"id", FactText, "The runtime's id."},
+		{"runtime", FactText, "docker, containerd, cri-o or podman."},
+		{"pid", FactNumber, "Its first process."},
+		{"processes", FactNumber, "Processes that run in it."},
+		{"age_days", FactNumber, "Days since it was made; absent if the runtime does not tell."},
+
+		{"image", FactText, "Its image as it was asked for."},
+		{"image_tag", FactText, "The tag of that, latest if there is neither a tag nor a digest, empty with a digest alone."},
+		{"image_latest", FactTruth, "Whether the image is asked for by the tag latest, or by none."},
+		{"image_pinned", FactTruth, "Whether it is asked for by a digest."},
+		{"image_age_days", FactNumber, "Days since the image was built; absent if it does not tell, or claims a time before 2000."},
+		{"image_user", FactText, "The user that the image asks for, empty if it names none; absent if the runtime does not tell."},
+		{"image_user_root", FactTruth, "Whether that is root, or nobody."},
+		{"image_healthcheck", FactTruth, "Whether the image has a health check of its own."},
+		{"image_secret_env", FactText, "Variables of the image's environment that have a value and look like secrets by their names."},
+		{"image_ports", FactText, "Ports that the image declares: 80/tcp."},
+
+		{"privileged", FactTruth, "Whether nothing of the host is closed to it: it may have every capability, and every device or, by the runtime's word, all of it."},
+		{"capabilities", FactTexts, "Those that its processes can ever have: its first process's bounding set, as capabilities(7) writes them."},
+		{"effective", FactTexts, "Those that are in force for its first process."},
+		{"ambient", FactTexts, "Those that its first process gives on to what it starts."},
+		{"added", FactText, "Those of its capabilities that Docker would not give by default."},
+		{"dangerous", FactText, "Those of its capabilities with which the host can be taken over or watched."},
+		{"capability_count", FactNumber, "How many capabilities its processes can have."},
+		{"net_raw", FactTruth, "Whether it may forge packets: CAP_NET_RAW."},
+		{"all_capabilities", FactTruth, "Whether it can have every capability of this kernel."},
+
+		{"seccomp", FactText, "disabled, strict or filter; absent if the kernel has no seccomp."},
+		{"seccomp_filters", FactNumber, "Filters of system calls that are in force; absent before Linux 5.9."},
+		{"apparmor", FactText, "Its AppArmor profile; absent if AppArmor is not at work on this machine."},
+		{"apparmor_mode", FactText, "enforce, complain or unconfined, likewise."},
+		{"selinux", FactText, "Its SELinux label; absent if SELinux is not at work on this machine."},
+		{"selinux_confined", FactTruth, "Whether the label's type confines it, likewise."},
+		{"confined", FactTruth, "Whether AppArmor or SELinux confines it; absent if neither is at work."},
+		{"no_new_privs", FactTruth, "Whether its processes can gain nothing by setuid programs and file capabilities."},
+		{"uid", FactNumber, "The user of its first process, as the host numbers it."},
+		{"gid", FactNumber, "The group, likewise."},
+		{"inner_uid", FactNumber, "The user as the container numbers it; absent if that cannot be told."},
+		{"root", FactTruth, "Whether its first process is root within the container."},
+		{"host_root", FactTruth, "Whether root of the container is root of the host: its user namespace is the host's, or maps root to root."},
+		{"root_processes", FactNumber, "Processes in it that are root within the container."},
+		{"root_group", FactTruth, "Whether its first process is in the group root of the host."},
+		{"setuid_programs", FactText, "Setuid and setgid programs in its directories of programs, the first 20; absent if no_new_privs or a mount makes them void."},
+		{"exec_privileged", FactNumber, "Processes in it that may have more capabilities than its first one: they were put into it."},
+		{"exec_root", FactNumber, "Processes of root in it that were put into it, though its first process is not root's."},
+
+		{"host_pid", FactTruth, "Whether it sees the host's processes: it shares the pid namespace."},
+		{"host_network", FactTruth, "Whether it shares the host's network."},
+		{"host_ipc", FactTruth, "Whether it shares the host's shared memory and queues."},
+		{"host_uts", FactTruth, "Whether it shares the host's name."},
+		{"host_user", FactTruth, "Whether it shares the host's user namespace."},
+		{"host_cgroup", FactTruth, "Whether it sees the host's whole hierarchy of control groups."},
+		{"host_mount", FactTruth, "Whether it shares the host's mounts, all of them."},
+
+		{"read_only", FactTruth, "Whether its root file system cannot be written to."},
+		{"proc_masked", FactTruth, "Whether /proc/kcore, /proc/keys and their like are covered; absent if it has no /proc, or the kernel none of these."},
+		{"proc_sys_writable", FactTruth, "Whether it can write to /proc/sys."},
+		{"sysrq_writable", FactTruth, "Whether /proc/sysrq-trigger is not read-only in it; absent if the kernel has none."},
+		{"sys_writable", FactTruth, "Whether it can write to /sys."},
+		{"cgroup_writable", FactTruth, "Whether it can write to control groups."},
+		{"runtime_sockets", FactText, "Sockets of container runtimes that it has, by the host's paths, also those in directories that it has."},
+		{"sensitive_mounts", FactText, "Host's directories and files that it has and that the host's security rests on."},
+		{"writable_mounts", FactText, "Those of them that it can write to."},
+		{"shared_mounts", FactText, "Mounts that it shares with the host in both directions, by their paths in it."},
+		{"devices", FactText, "Device files in its /dev that not every container has."},
+		{"block_devices", FactText, "Those of them that are block devices."},
+		{"all_devices", FactTruth, "Whether it may use every device of the host; absent where the kernel does not tell (version 2 of control groups) and the runtime neither."},
+
+		{"memory_limited", FactTruth, "Whether its memory has a limit, of its own or its pod's."},
+		{"memory_limit", FactNumber, "That limit in bytes; absent without one."},
+		{"cpu_limited", FactTruth, "Whether its CPU time has a limit, of its own or its pod's."},
+		{"cpu_weighted", FactTruth, "Whether it was given a share of CPU time other than the kernel's default."},
+		{"pids_limited", FactTruth, "Whether the number of its processes has a limit, of its own or its pod's."},
+		{"pids_limit", FactNumber, "That limit; absent without one."},
+		{"oom_disabled", FactTruth, "Whether the kernel never ends it when it has used up its memory."},
+		{"oom_score_adj", FactNumber, "How much earlier than others its first process is ended when memory is short; below 0 later."},
+		{"nofile_hard", FactNumber, "How many files a process of it may have open; -1 if there is no limit."},
+		{"nproc_hard", FactNumber, "How many processes its user may have; -1 if there is no limit."},
+		{"core_hard", FactNumber, "Bytes of a core dump of it; -1 if there is no limit."},
+		{"cgroup", FactText, "Its control group."},
+		{"cgroup_usual", FactTruth, "Whether that lies where its runtime puts containers by default."},
+
+		{"secret_env", FactText, "Variables of its first process's environment that have a value and look like secrets by their names."},
+		{"ssh_server", FactTruth, "Whether an SSH server runs in it."},
+		{"deleted_programs", FactText, "Programs that run in it although their files are gone, or never were."},
+		{"ports", FactText, "Ports of the host that lead to it: 0.0.0.0:8080; absent if the runtime does not tell."},
+		{"low_ports", FactText, "Those of them below 1024, likewise."},
+		{"open_ports", FactText, "Those of them on all of the host's addresses, likewise."},
+		{"default_bridge", FactTruth, "Whether it is on Docker's default network; absent of other runtimes."},
+		{"restart", FactText, "no, always, unless-stopped or on-failure; absent if the runtime does not tell."},
+		{"restart_bounded", FactTruth, "Whether it is restarted on failure only and at most five times, or never, likewise."},
+		{"healthcheck", FactTruth, "Whether somebody looks after its health: a health check, or a liveness or readiness probe; absent if the runtime has none."},
+		{"log_driver", FactText, "Where its output goes; absent of others than Docker."},
+	},
+}
+
+// ContainerMount is something of the host in a container.
+var ContainerMount = &FactKind{
+	Name: "container_mount", Doc: "A file or directory of the host that a running container has, apart from those that runtimes make for it.",
+	Of: "the container's name, a colon, and the path in it",
+	Fields: []FactField{
+		{"container", FactText, "The container's name."},
+		{"source", FactText, "The path on the host, or of its device if it is mounted nowhere there."},
+		{"destination", FactText, "The path in the container."},
+		{"type", FactText, "The type of the file system."},
+		{"writable", FactTruth, "Whether the container can write to it."},
+		{"shared", FactTruth, "Whether what is mounted in it, in the container or on the host, appears on the other side too."},
+		{"slave", FactTruth, "Whether what the host mounts in it appears in the container."},
+		{"nosuid", FactTruth, "Whether setuid programs in it are void."},
+		{"noexec", FactTruth, "Whether programs in it do not run."},
+		{"nodev", FactTruth, "Whether device files in it are void."},
+		{"sensitive", FactTruth, "Whether the host's security rests on it."},
+		{"purpose", FactText, "What it is: root, etc, accounts, ssh, cron, boot, kernel, proc, sys, dev, runtime_socket, runtime_data, kubernetes, programs, home, logs, run; other if nothing of that."},
+	},
+}
+
+// ContainerRuntime is a container runtime that answers.
+var ContainerRuntime = &FactKind{
+	Name: "container_runtime", Doc: "A container runtime whose socket is there.", Of: "its name and socket",
+	Fields: []FactField{
+		{"name", FactText, "docker, containerd, cri-o or podman."},
+		{"socket", FactText, "Its socket."},
+		{"up", FactTruth, "Whether it answers."},
+		{"version", FactText, "Its version."},
+		{"running", FactNumber, "Containers that run."},
+		{"stopped", FactNumber, "Containers that do not."},
+		{"images", FactNumber, "Images that it keeps."},
+		{"unused_images", FactNumber, "Those of them that no container is of."},
+	},
+}
+
+// ContainerNetwork is a network of Docker.
+var ContainerNetwork = &FactKind{
+	Name: "container_network", Doc: "A network of Docker, apart from host and none.", Of: "its name",
+	Fields: []FactField{
+		{"driver", FactText, "bridge, overlay, macvlan …"},
+		{"scope", FactText, "local or swarm."},
+		{"internal", FactTruth, "Whether it leads nowhere else."},
+		{"encrypted", FactTruth, "Whether what passes between machines is encrypted; absent of networks of one machine."},
+		{"ingress", FactTruth, "Whether it is the one that swarm makes for published ports."},
+		{"icc", FactTruth, "Whether its containers can reach each other; absent of others than bridges."},
+	},
+}
+
+// Docker is the Docker daemon.
+var Docker = &FactKind{
+	Name: "docker", Doc: "The Docker daemon, if it is installed: what its flags and its configuration file say, or else its defaults.",
+	Of: "the configuration file", Running: []string{"running", "rootless", "cgroupns_mode"},
+	Fields: []FactField{
+		{"running", FactTruth, "Whether it runs; absent if no kernel does."},
+		{"rootless", FactTruth, "Whether it runs as another user than root; absent if it does not run."},
+		{"config_exists", FactTruth, "Whether there is a configuration file."},
+		{"flags_from", FactText, "Where its flags were read: process, unit or none."},
+		{"conflicts", FactText, "Settings that are given as flags and in the file, with which it does not start."},
+		{"hosts", FactText, "Where it listens, as in -H."},
+		{"tcp", FactTruth, "Whether it listens on TCP."},
+		{"tcp_any", FactTruth, "Whether it listens on TCP on all addresses."},
+		{"tls", FactTruth, "Whether it speaks TLS."},
+		{"tls_verify", FactTruth, "Whether it only speaks to clients whose certificates it knows."},
+		{"tls_ca", FactText, "The file of authorities, likewise."},
+		{"tls_cert", FactText, "The file of its certificate, likewise."},
+		{"tls_key", FactText, "The file of its key, likewise."},
+		{"remote_safe", FactTruth, "Whether it does not listen on TCP, or only to clients whose certificates it knows."},
+		{"icc", FactTruth, "Whether containers on the default network can reach each other."},
+		{"bridge", FactText, "The default network's bridge: docker0 unless another is named; none if there is no default network."},
+		{"log_level", FactText, "debug, info, warn, error or fatal."},
+		{"debug", FactTruth, "Whether it runs in debug mode."},
+		{"iptables", FactTruth, "Whether it keeps the packet filter's rules for its networks."},
+		{"ip6tables", FactTruth, "The same for IPv6."},
+		{"ip", FactText, "The address at which ports are published unless another is named."},
+		{"insecure_registries", FactText, "Registries that it takes without a valid certificate or without TLS; those on this machine do not count."},
+		{"insecure_mirrors", FactText, "Mirrors that it reaches without TLS."},
+		{"storage_driver", FactText, "The storage driver that is named, or that its data are of."},
+		{"storage_outdated", FactTruth, "Whether that is one that is gone from Docker or should not be used: aufs, devicemapper, overlay, vfs."},
+		{"base_size", FactText, "The base size that is set for devicemapper, empty if none is."},
+		{"ulimits", FactText, "Limits that every container gets: nofile=1024:2048."},
+		{"userns", FactText, "The users that root of containers is mapped to, empty if it is root of the host."},
+		{"userns_remapped", FactTruth, "Whether root of containers is not root of the host, by mapping or because the daemon is not."},
+		{"cgroup_parent", FactText, "The control group that containers are put in, empty if it is the default."},
+		{"authorization", FactText, "Plugins that are asked about every request."},
+		{"log_driver", FactText, "Where containers' output goes: json-file unless another is named."},
+		{"log_remote", FactTruth, "Whether that is another machine or a collector: syslog, fluentd, gelf, awslogs …"},
+		{"log_bounded", FactTruth, "Whether containers' output cannot fill the disk."},
+		{"no_new_privileges", FactTruth, "Whether containers' processes can gain nothing by setuid programs, unless one is started otherwise."},
+		{"live_restore", FactTruth, "Whether containers outlive the daemon."},
+		{"userland_proxy", FactTruth, "Whether published ports pass through a process."},
+		{"seccomp_profile", FactText, "The file of the seccomp profile; default if none is named, unconfined if there is none."},
+		{"experimental", FactTruth, "Whether it does what is not yet ready."},
+		{"selinux", FactTruth, "Whether it labels containers for SELinux."},
+		{"ipc_mode", FactText, "private or shareable: whether containers may share their memory by default."},
+		{"cgroupns_mode", FactText, "private or host: as named, or by the version of control groups of the running kernel; absent if neither tells."},
+		{"metrics", FactText, "The address of its metrics, empty if there is none."},
+		{"metrics_open", FactTruth, "Whether others can reach that."},
+		{"data_root", FactText, "Where it keeps images and containers."},
+		{"data_separate", FactTruth, "Whether that is on a file system of its own."},
+		{"group", FactText, "The group that may use its socket."},
+		{"group_members", FactText, "The users in that group."},
+		{"content_trust", FactTruth, "Whether DOCKER_CONTENT_TRUST is set to 1 for everybody's sessions."},
+		{"proxy_credentials", FactTruth, "Whether a password stands in the address of a proxy in its configuration."},
+	},
+}
+
+// Containerd is the containerd daemon.
+var Containerd = &FactKind{
+	Name: "containerd", Doc: "The containerd daemon, if it is installed: what its configuration says, or else its defaults.",
+	Of: "the configuration file", Running: []string{"running"},
+	Fields: []FactField{
+		{"running", FactTruth, "Whether it runs; absent if no kernel does."},
+		{"config_exists", FactTruth, "Whether there is a configuration file."},
+		{"version", FactNumber, "The version of the configuration's format."},
+		{"address", FactText, "Its socket."},
+		{"uid", FactNumber, "The user that the socket is given to."},
+		{"gid", FactNumber, "The group that the socket is given to."},
+		{"tcp", FactText, "The TCP address that it listens on as well, empty if none."},
+		{"tcp_tls", FactTruth, "Whether TLS is spoken there, absent without one."},
+		{"debug", FactText, "The socket or address for debugging, empty if there is none."},
+		{"debug_open", FactTruth, "Whether that is an address that others can reach."},
+		{"log_level", FactText, "trace, debug, info, warn, error, fatal or panic."},
+		{"metrics", FactText, "The address of its metrics, empty if there is none."},
+		{"metrics_open", FactTruth, "Whether others can reach that."},
+		{"root", FactText, "Where it keeps images and containers."},
+		{"state", FactText, "Where it keeps what runs."},
+		{"cri", FactTruth, "Whether it serves the kubelet. The fields below are of that, and absent without it."},
+		{"apparmor", FactTruth, "Whether containers get an AppArmor profile where the machine has AppArmor."},
+		{"selinux", FactTruth, "Whether containers are labelled for SELinux."},
+		{"seccomp_unset", FactText, "The profile of containers that ask for none: empty is RuntimeDefault's absence, unconfined, as is unconfined."},
+		{"stream_open", FactTruth, "Whether exec, attach and port forwarding are served at an address that others can reach."},
+		{"stream_tls", FactTruth, "Whether TLS is spoken there."},
+		{"unprivileged_ports", FactTruth, "Whether containers may use ports below 1024 without a capability."},
+		{"unprivileged_icmp", FactTruth, "Whether containers may ping without a capability."},
+		{"device_ownership", FactTruth, "Whether containers that are not root's own the devices that they are given."},
+		{"privileged_without_devices", FactTruth, "Whether privileged containers get no devices of the host by default, of the default runtime."},
+		{"default_runtime", FactText, "The name of the runtime that is taken unless a pod names another."},
+		{"systemd_cgroup", FactTruth, "Whether that one's control groups are made by systemd."},
+		{"outdated_runtimes", FactText, "Runtimes of a kind that is gone from containerd."},
+		{"sandbox_image", FactText, "The image of pods' sandboxes, empty if the default."},
+		{"verifier", FactTruth, "Whether images are given to a program that may refuse them."},
+		{"credentials", FactTruth, "Whether passwords of registries stand in the configuration."},
+		{"config_path", FactText, "Where the configuration of registries is, empty if in the file itself."},
+	},
+}
+
+// Swarm is Docker's swarm mode.
+var Swarm = &FactKind{
+	Name: "swarm", Doc: "Docker's swarm mode on this machine, if Docker is installed.", Of: "its directory",
+	Fields: []FactField{
+		{"active", FactTruth, "Whether this machine is in a swarm."},
+		{"manager", FactTruth, "Whether it is a manager. Absent, as what follows, if it is in none."},
+		{"managers", FactNumber, "Managers that it knows of, itself among them; absent of others."},
+		{"managers_odd", FactTruth, "Whether their number is odd and above 1, so that the loss of one is survived; absent of others."},
+		{"locked", FactTruth, "Whether its key is encrypted, so that a manager has to be unlocked after a restart; absent of others."},
+		{"listen", FactText, "The address that it listens on for the others."},
+		{"listen_any", FactTruth, "Whether that is all of the machine's."},
+		{"data_path", FactText, "The address for containers' traffic, empty if it is that of the management."},
+		{"data_separate", FactTruth, "Whether containers' traffic has an address of its own."},
+		{"certificate_days", FactNumber, "Days that its certificate is made for."},
+		{"certificate_left", FactNumber, "Days until that runs out."},
+		{"ca_left", FactNumber, "Days until the certificate of the swarm's authority runs out."},
+	},
+}
+
+// ContainerPath is a path that the runtime of containers rests on.
+var ContainerPath = &FactKind{
+	Name: "container_path", Doc: "A path that Docker or containerd rest on, and whether the kernel's audit watches it. None if neither is installed.", Of: "the path",
+	Fields: []FactField{
+		{"purpose", FactText, "What it is: dockerd, docker_data, docker_config, daemon_json, docker_service, docker_socket, docker_sock, containerd, containerd_run, containerd_sock, containerd_config, docker_default, docker_sysconfig, shim, shim_runc_v1, shim_runc_v2, runc."},
+		{"exists", FactTruth, "Whether there is anything."},
+		{"audited", FactTruth, "Whether a rule in the files of audit watches it: writing and changes of attributes; of a program that it is run is enough."},
+		{"rule", FactText, "Where that rule is."},
+	},
+}
+
+// Registry is a registry of images.
+var Registry = &FactKind{
+	Name: "registry", Doc: "A registry of images, or a mirror of one, that the configuration of a runtime names.", Of: "its host, as the configuration writes it",
+	Fields: []FactField{
+		{"runtime", FactText, "Whose configuration: docker, containerd, or containers for Podman and CRI-O."},
+		{"local", FactTruth, "Whether it is this machine."},
+		{"plain", FactTruth, "Whether it may be reached without TLS."},
+		{"unverified", FactTruth, "Whether any certificate of it is taken."},
+		{"insecure", FactTruth, "Whether it is not this machine, and one of the two is so."},
+		{"credentials", FactTruth, "Whether a password for it stands in the configuration."},
+	},
+}
+
+// RegistryLogin is what somebody has stored to log in to registries.
+var RegistryLogin = &FactKind{
+	Name: "registry_login", Doc: "A file in which a client of registries keeps how to log in.", Of: "the path",
+	Fields: []FactField{
+		{"user", FactText, "Whose home it is in; empty if in nobody's."},
+		{"stored", FactNumber, "Registries whose password stands in the file, only encoded."},
+		{"helper", FactTruth, "Whether passwords are left to a helper."},
+		{"readable", FactTruth, "Whether others than its owner may read the file."},
+	},
+}
+
+// ImagePolicy is which images may be used.
+var ImagePolicy = &FactKind{
+	Name: "image_policy", Doc: "The policy of which images Podman and CRI-O accept, if there is one.", Of: "the path",
+	Fields: []FactField{
+		{"default", FactText, "What is asked of images unless there is more to say of their registry: insecureAcceptAnything, reject, signedBy or sigstoreSigned."},
+		{"verified", FactTruth, "Whether that is a signature, or refusal."},
+		{"accepting", FactText, "Registries of which everything is accepted."},
+	},
+}
+
+// Dockerfile is a file that an image is built from.
+var Dockerfile = &FactKind{
+	Name: "dockerfile", Doc: "A file that an image is built from, as it ends: what its last stage leaves.", Of: "the path",
+	Fields: []FactField{
+		{"stages", FactNumber, "How many stages it has."},
+		{"instructions", FactNumber, "How many instructions it has."},
+		{"syntax", FactText, "The front end that it names in its first lines, empty if none."},
+		{"syntax_pinned", FactTruth, "Whether it names none, or one with a version."},
+		{"user", FactText, "The user of the last stage, also as the stage that it builds on left it; empty if none is named."},
+		{"root", FactTruth, "Whether that is root. Without a user it is so but of images that are known to name another; absent if an argument without a value names it."},
+		{"healthcheck", FactTruth, "Whether the last stage has a health check."},
+		{"starts", FactTruth, "Whether the last stage says what is started: CMD or ENTRYPOINT."},
+		{"exposed", FactText, "Ports that the last stage declares."},
+		{"workdir", FactTruth, "Whether the last stage names a directory to work in."},
+		{"labels", FactText, "Keys of the last stage's labels."},
+		{"described", FactTruth, "Whether these say where the image is from: org.opencontainers.image.source, .url, .documentation, .authors or .vendor, or maintainer."},
+		{"ignore_file", FactTruth, "Whether a .dockerignore is beside it."},
+		{"ignores_secrets", FactTruth, "Whether that keeps .git and .env out of what is sent to the build, or nothing is copied from there as a whole."},
+		{"compiles", FactTruth, "Whether the last stage installs or uses compilers, though it builds on no other stage."},
+	},
+}
+
+// DockerfileStage is one stage of a Dockerfile.
+var DockerfileStage = &FactKind{
+	Name: "dockerfile_stage", Doc: "One stage of a Dockerfile.", Of: "the path, a colon, and its name or number",
+	Fields: []FactField{
+		{"file", FactText, "The path."},
+		{"name", FactText, "Its name, empty if it has none."},
+		{"final", FactTruth, "Whether it is the last."},
+		{"used", FactTruth, "Whether it is the last, or another stage builds on it or copies from it."},
+		{"external", FactTruth, "Whether it builds on an image, and not on another stage or on nothing."},
+		{"base", FactText, "The image or stage that it builds on, with arguments replaced by their defaults."},
+		{"resolved", FactTruth, "Whether every argument in that has a default."},
+		{"tag", FactText, "The image's tag, empty if none."},
+		{"tagged", FactTruth, "Whether the image has a tag or a digest. This and the next are absent unless it is external and resolved."},
+		{"latest", FactTruth, "Whether the tag is latest."},
+		{"pinned", FactTruth, "Whether the image is named by a digest."},
+		{"registry", FactText, "The image's registry; docker.io if none is named."},
+		{"outdated", FactText, "Why the image gets no fixes any more; empty if that is not known of it."},
+		{"platform", FactText, "The platform that is fixed; empty if none, or if an argument says it."},
+		{"duplicate", FactTruth, "Whether another stage before it has its name."},
+		{"commands", FactNumber, "How many CMD it has."},
+		{"entrypoints", FactNumber, "How many ENTRYPOINT."},
+		{"healthchecks", FactNumber, "How many HEALTHCHECK."},
+		{"runs_in_row", FactNumber, "The longest row of RUN, one directly after the other, that could be one."},
+	},
+}
+
+// DockerfileInstruction is one instruction of a Dockerfile.
+var DockerfileInstruction = &FactKind{
+	Name: "dockerfile_instruction", Doc: "One instruction of a Dockerfile; what ONBUILD wraps is one too.", Of: "the path, a colon, and its line",
+	Fields: []FactField{
+		{"file", FactText, "The path."},
+		{"line", FactNumber, "Its first line."},
+		{"stage", FactText, "The name or number of its stage; empty before the first."},
+		{"final", FactTruth, "Whether that is the last, or one that the last builds on: what is left in it is in the image."},
+		{"instruction", FactText, "FROM, RUN, COPY …"},
+		{"onbuild", FactTruth, "Whether it is wrapped in ONBUILD."},
+		{"upper", FactTruth, "Whether it is written in capitals."},
+		{"json", FactTruth, "Whether its arguments are a JSON list."},
+		{"heredoc", FactTruth, "Whether it has a here-document."},
+		{"programs", FactTexts, "Programs that a RUN starts, without directories."},
+
+		{"secrets", FactText, "What looks like a secret by its name in ENV, ARG, LABEL or a command, and kinds of secrets that stand in the text; never values. ARG is among them without a value too: what it is given at the build is kept in the image's history."},
+		{"remote", FactTruth, "Of ADD: whether it fetches from an address."},
+		{"checked", FactTruth, "Of ADD from an address: whether what it fetches is compared with a checksum or a commit."},
+		{"archive", FactTruth, "Of ADD: whether it unpacks an archive, or may do so as far as the name tells."},
+		{"local", FactTruth, "Of ADD and COPY: whether they copy from the build's own files."},
+		{"whole", FactTruth, "Of ADD and COPY from the build's own files: whether they copy all of them."},
+		{"sensitive", FactText, "Of ADD and COPY: files that hold secrets or a repository's history, by their names: .git, .env, id_rsa …"},
+		{"from", FactText, "Of COPY and of mounts of RUN: the stage or image that they copy from; empty if none."},
+		{"from_known", FactTruth, "Of those: whether that is a stage before, or an image with a tag other than latest or with a digest."},
+		{"destination_ok", FactTruth, "Of ADD and COPY: whether the destination is absolute, or the stage has named a directory to work in; and ends with / if there are several sources."},
+		{"mode", FactText, "Of ADD and COPY: --chmod, empty if it is not given."},
+		{"open_mode", FactTruth, "Whether it lets everybody write: --chmod, or chmod in a RUN."},
+		{"setuid", FactTruth, "Whether it makes a setuid or setgid program: --chmod, or chmod in a RUN."},
+		{"absolute", FactTruth, "Of WORKDIR: whether the directory is absolute."},
+		{"port_ok", FactTruth, "Of EXPOSE: whether all ports are numbers from 1 to 65535; true also where an argument says it."},
+		{"ssh_port", FactTruth, "Of EXPOSE: whether port 22 is among them."},
+		{"user", FactText, "Of USER: the user."},
+		{"user_root", FactTruth, "Of USER: whether that is root; absent if an argument without a value says it."},
+		{"user_numeric", FactTruth, "Of USER: whether that is a number; true also where an argument says it."},
+		{"pairs", FactTruth, "Of ENV and LABEL: whether it is written as KEY=VALUE."},
+		{"keys_ok", FactTruth, "Of LABEL: whether keys are in lower case, of letters, digits, dots, dashes and underscores, and not reserved for Docker."},
+		{"none", FactTruth, "Of HEALTHCHECK: whether it switches the check off."},
+		{"volumes", FactText, "Of VOLUME: system's directories among them, whose later changes in the build are lost or which the image needs."},
+		{"elevated", FactTruth, "Of RUN: whether it asks for security=insecure or for the host's network."},
+		{"docker_socket", FactTruth, "Of RUN and VOLUME: whether it uses Docker's socket."},
+
+		{"sudo", FactTruth, "Of RUN: whether it uses sudo or su."},
+		{"fetch_pipe", FactTruth, "Of RUN: whether what it fetches goes directly into an interpreter."},
+		{"fetch_plain", FactTruth, "Of RUN and ADD: whether it fetches without TLS from another machine."},
+		{"fetch_unverified", FactTruth, "Of RUN and ENV: whether it fetches, or lets others fetch, without looking at certificates."},
+		{"fetchers", FactTruth, "Of RUN: whether both curl and wget are used in the stage, and this is the second of them."},
+		{"pipe_unsafe", FactTruth, "Of RUN: whether it has a pipe whose failing first part would not be noticed: without pipefail."},
+		{"update_alone", FactTruth, "Of RUN: whether it fetches the lists of packages, and installs none."},
+		{"apt_recommends", FactTruth, "Of RUN: whether apt installs what is only recommended."},
+		{"apt_lists", FactTruth, "Of RUN: whether the lists that apt fetches stay in the image."},
+		{"apt_asks", FactTruth, "Of RUN: whether apt may wait for an answer: without -y."},
+		{"apt_command", FactTruth, "Of RUN: whether it uses apt, whose interface is for people, rather than apt-get or apt-cache."},
+		{"packages_unverified", FactTruth, "Of RUN: whether packages are taken without a valid signature."},
+		{"package_cache", FactTruth, "Of RUN: whether apk, dnf, yum, microdnf, zypper, pip, npm or yarn leave their caches in the image."},
+		{"packages_asks", FactTruth, "Of RUN: whether dnf, yum, microdnf or zypper may wait for an answer."},
+		{"unpinned", FactText, "Of RUN: packages that are installed without a version, of pip, npm, gem, go and cargo."},
+		{"unpinned_system", FactText, "Of RUN: packages that are installed without a version, of apt, apk, dnf, yum, microdnf and zypper."},
+		{"ssh_server", FactTruth, "Of RUN: whether it installs an SSH server."},
+		{"changes_directory", FactTruth, "Of RUN: whether it is cd to an absolute directory at its beginning, which WORKDIR is for."},
+		{"useless", FactText, "Of RUN: programs that make no sense while an image is built: shutdown, service, systemctl, mount, top …"},
+		{"sets_password", FactTruth, "Of RUN: whether it gives a user a password."},
+		{"sticky_user", FactTruth, "Of RUN: whether useradd makes a user of a number above a million without --no-log-init, whose log would fill the image."},
+		{"shell_form", FactTruth, "Of CMD and ENTRYPOINT: whether a shell starts the program, which then gets no signals."},
+	},
+}
