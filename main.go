@@ -9,11 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
-	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/version"
 
 	"github.com/yagura-io/yagura/bpf"
@@ -33,19 +30,20 @@ const address = "127.0.0.1:9248"
 // config is the configuration file: each part's own.
 type config struct {
 	exporter.Config `yaml:",inline"`
-	Kernel          bpf.Config        `yaml:"kernel"`
-	Requests        requests.Config   `yaml:"requests"`
-	Processes       host.Config       `yaml:"processes"`
-	Containers      containers.Config `yaml:"containers"`
-	Store           promql.Config     `yaml:"store"`
-	Rules           rules.Config      `yaml:"rules"`
-	FIM             fim.Config        `yaml:"fim"`
+	Kernel          bpf.Config          `yaml:"kernel"`
+	Requests        requests.Config     `yaml:"requests"`
+	Processes       host.Config         `yaml:"processes"`
+	Containers      containers.Config   `yaml:"containers"`
+	Store           promql.Config       `yaml:"store"`
+	Rules           rules.Config        `yaml:"rules"`
+	FIM             fim.Config          `yaml:"fim"`
+	Posture         rules.PostureConfig `yaml:"posture"`
 }
 
-var defaults = config{exporter.Default, bpf.Default, requests.Default, host.Default, containers.Default, promql.Default, rules.Default, fim.DefaultConfig}
+var defaults = config{exporter.Default, bpf.Default, requests.Default, host.Default, containers.Default, promql.Default, rules.Default, fim.DefaultConfig, rules.DefaultPosture}
 
 func (c config) Validate() error {
-	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Requests.Validate(), c.Rules.Validate(), c.FIM.Validate())
+	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Requests.Validate(), c.Rules.Validate(), c.FIM.Validate(), c.Posture.Validate())
 }
 
 // program is the command line, and the parts that it makes.
@@ -62,6 +60,8 @@ type program struct {
 	hits      *exporter.Rules
 	detector  *rules.Detector // without rules if the collector of that name is off
 	fim       *exporter.FIM
+	judge     *rules.Posture // without checks if the collector posture is off
+	posture   *exporter.Posture
 	exporter  *exporter.Exporter
 	store     *promql.Store // nil without --store.path
 }
@@ -71,9 +71,10 @@ func main() {
 	app.Version(version.Print("yagura")).UsageWriter(os.Stdout).HelpFlag.Short('h')
 	p := &program{node: &exporter.Node{Agent: &bpf.Agent{}}, flags: exporter.AddFlags(app, address)}
 	p.selection = exporter.Flags(app, p.collectors())
-	exporter.Commands{Check: func() error { return p.detector.Check(p.config.Rules) }, Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
+	exporter.Commands{Check: func() error { return errors.Join(p.detector.Check(p.config.Rules), p.judge.Check(p.config.Posture)) }, Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
 	promql.AddQueryCommand(app, "http://"+address)
 	rules.AddCommands(app, &p.config.Rules, p.action)
+	p.posture.AddCommands(app, p.flags, promql.Asker("http://"+address), p.action)
 	(&fim.Command{Config: &p.config.FIM, Root: &p.flags.Rootfs}).Add(app, p.action).Exit(app.Parse(os.Args[1:]))
 }
 
@@ -83,6 +84,8 @@ func (p *program) collectors() []exporter.Entry {
 		Name: p.resolver.Name, Groups: p.resolver.Groups, At: p.resolver.At, Containers: p.resolver.Containers, Log: p.log})
 	p.counters = exporter.NewCounters(exporter.Loss{Stage: "buffer", Read: p.node.Agent.LostEvents})
 	p.hits, p.fim = cmp.Or(p.hits, exporter.NewRules(func() exporter.Detector { return p.detector })), cmp.Or(p.fim, exporter.NoFIM())
+	p.posture = cmp.Or(p.posture, exporter.NewPosture(exporter.PostureOptions{
+		Judge: func() exporter.PostureJudge { return p.judge }, Containers: func() []*event.Container { return p.resolver.Containers() }}))
 	p.lifecycle = exporter.NewLifecycle(exporter.LifecycleOptions{Ready: func() error { return promql.NotReady(p.flags.Store, p.store) }, Reload: p.reload})
 	return append(p.workloads.Entries(),
 		node.New(node.Options{Procfs: p.flags.Procfs, Sysfs: p.flags.Sysfs, Rootfs: p.flags.Rootfs, Asked: p.selection.Asked, Log: p.log}).Entry(),
@@ -90,6 +93,7 @@ func (p *program) collectors() []exporter.Entry {
 		p.counters.Entry(),
 		p.hits.Entry(),
 		p.fim.Entry(),
+		p.posture.Entry(),
 		exporter.NewProbes(p.node.Agent).Entry(),
 		exporter.Self(exporter.TableMeasures(func() *host.Table { return p.node.Table })...),
 		p.lifecycle.Entry(),
@@ -97,26 +101,23 @@ func (p *program) collectors() []exporter.Entry {
 }
 
 func (p *program) action(do func(context.Context) error) kingpin.Action {
-	return func(*kingpin.ParseContext) (err error) {
-		p.log = promslog.New(&p.flags.Logging)
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		if p.config, err = exporter.ReadConfig(p.flags.Config, defaults); err != nil {
-			return err
-		}
+	return exporter.Action(p.flags, defaults, func(ctx context.Context, c config, log *slog.Logger) error {
+		p.config, p.log = c, log
 		p.detector = rules.NewDetector(p.config.Rules, rules.DetectorOptions{Off: !p.selection.On("rules"), Root: p.flags.Rootfs,
 			Procfs: p.flags.Procfs, Hits: p.hits, Redact: host.Redact, RedactText: host.RedactText, Stdout: os.Stdout, Log: p.log})
+		p.resolver = containers.New(containers.Options{Root: p.flags.Rootfs, ProcFS: p.flags.Procfs, Config: p.config.Containers, Log: p.log})
+		p.judge = rules.NewPosture(rules.PostureOptions{Off: !p.selection.On("posture"), Config: p.config.Posture, Machine: p.flags.Machine(),
+			Surveys: []event.Surveyor{host.SurveysOf, p.resolver.SurveysOf}, Release: host.ReleaseOf, Log: p.log})
 		return do(ctx)
-	}
+	})
 }
 
 func (p *program) start(ctx context.Context) (err error) {
-	p.resolver = containers.New(containers.Options{Root: p.flags.Rootfs, ProcFS: p.flags.Procfs, Config: p.config.Containers, Log: p.log})
 	p.node, err = exporter.StartNode(ctx, exporter.NodeOptions{Flags: p.flags, Want: p.selection.Want(p.config.Kernel),
 		Kernel: p.config.Kernel, Requests: p.config.Requests.Kernel(), Processes: p.config.Processes, Walked: p.resolver.Reconcile, Log: p.log})
 	if err == nil {
 		p.fim, err = exporter.NewFIM(exporter.FIMOptions{Off: !p.selection.On("fim"), Config: p.config.FIM, Flags: p.flags, Node: p.node, Log: p.log,
-			Containers: p.resolver.Containers, Container: p.resolver.Container, Detect: p.detector.EvalChange, Redact: host.Redact})
+			Containers: p.resolver.Containers, Container: p.resolver.Container, Detect: p.detector.EvalChange, Changed: p.posture.Changed, Redact: host.Redact})
 	}
 	return err
 }
@@ -137,7 +138,7 @@ func (p *program) run(ctx context.Context) error {
 		return err
 	}
 	defer p.node.Close()
-	if err := p.detector.Load(p.config.Rules, p.fim.Interest(p.node.Agent.SetInterest)); err != nil {
+	if err := p.judge.Load(p.config.Posture, func() error { return p.detector.Load(p.config.Rules, p.fim.Interest(p.node.Agent.SetInterest)) }); err != nil {
 		return err
 	}
 	p.exporter = exporter.New(exporter.Options{Collectors: p.selection.Enabled(p.collectors()), Log: p.log, Limits: p.config.Limits})
@@ -149,9 +150,9 @@ func (p *program) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	exporter.GiveUpCapabilities(p.flags.Store, p.config.Requests.TLS, p.log)
+	exporter.GiveUpCapabilities(p.flags.Store, p.config.Requests.TLS, p.judge.On(), p.log)
 	parts.Add(func(ctx context.Context) error { return p.node.Watch(ctx, p.flags.Record, p.sink) },
-		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, p.fim.Run, server.Run,
+		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, p.fim.Run, p.posture.Run, server.Run,
 		p.lifecycle.ReloadOnHangup(p.log))
 	return parts.Run(ctx)
 }
@@ -159,7 +160,7 @@ func (p *program) run(ctx context.Context) error {
 // routes mounts what every part has to show, and opens the store where there is one.
 func (p *program) routes(mux *http.ServeMux, parts *exporter.Parts) (err error) {
 	p.exporter.Mount(mux, p.lifecycle)
-	p.workloads.Mount(mux, p.hits, p.fim)
+	p.workloads.Mount(mux, p.hits, p.fim, p.posture)
 	p.store, err = promql.OpenIfRoom(promql.Options{Path: p.flags.Store, Config: p.config.Store, Log: p.log,
 		Self: p.exporter.Handler(), Version: version.Version})
 	if err == nil && p.store != nil {
@@ -173,12 +174,13 @@ func (p *program) routes(mux *http.ServeMux, parts *exporter.Parts) (err error) 
 func (p *program) reload(context.Context) error {
 	c, err := exporter.ReadConfig(p.flags.Config, defaults)
 	if err == nil {
-		err = p.detector.Load(c.Rules, p.fim.Interest(p.node.Agent.SetInterest))
+		err = p.judge.Load(c.Posture, func() error { return p.detector.Load(c.Rules, p.fim.Interest(p.node.Agent.SetInterest)) })
 	}
 	if err == nil {
 		p.exporter.SetLimits(c.Limits)
 		p.workloads.Reload(c.Requests, p.selection.Want(c.Kernel))
 		p.fim.Reload(c.FIM)
+		p.posture.Rerun()
 	}
 	return err
 }

@@ -245,10 +245,12 @@ func yagura(t *testing.T, args ...string) *server {
 }
 
 // commandLine has the program run on a free port. It watches no files unless an argument speaks of that: it would look at this
-// whole machine, and only one can have the baseline of its default place.
+// whole machine, and only one can have the baseline of its default place. Nor does it judge its posture, for the time that takes.
 func commandLine(args ...string) []string {
-	if !strings.Contains(strings.Join(args, " "), "fim") {
-		args = append(args, "--no-collector.fim")
+	for _, part := range []string{"fim", "posture"} {
+		if !strings.Contains(strings.Join(args, " "), part) {
+			args = append(args, "--no-collector."+part)
+		}
 	}
 	return append([]string{"run", "--web.listen-address=127.0.0.1:0"}, args...)
 }
@@ -427,6 +429,13 @@ stderr '^yagura: part.yml:1:1: unknown field "kernal"'
 stderr '^yagura: type.yml:2:14: want int, not string'
 ! yagura check --config.file=range.yml
 stderr '^yagura: range.yml: kernel.workloads: 1: want 16 to 8192'
+yagura check --config.file=posture.yml
+stdout '^posture.yml: ok$'
+! yagura check --config.file=interval.yml
+stderr '^yagura: interval.yml: posture: interval: 1s: want at least 1m0s'
+! yagura check --config.file=waiver.yml
+stderr '^yagura: posture: waivers: entry 1: there is no check ssh-rot-login'
+yagura check --no-collector.posture --config.file=waiver.yml
 ! yagura check --config.file=syntax.yml
 stderr '^yagura: syntax.yml:1:9: '
 ! yagura check --config.file=absent.yml
@@ -463,6 +472,18 @@ kernel:
 -- range.yml --
 kernel:
   workloads: 1
+-- posture.yml --
+posture:
+  interval: 30m
+  frameworks: [cis, nist_800_53]
+  except: ["desktop-*"]
+  waivers:
+    - {check: ssh-root-login, objects: all, reason: retired in May, owner: alice, until: 2027-05-31}
+-- interval.yml --
+posture: {interval: 1s}
+-- waiver.yml --
+posture:
+  waivers: [{check: ssh-rot-login, objects: all, reason: retired in May, owner: alice, until: 2027-05-31}]
 -- syntax.yml --
 kernel: [
 `,
@@ -1028,18 +1049,24 @@ func (c *containerd) importImage(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the guest: %v\n%s", err, out)
 	}
+	c.importAs(t, testImage, "")
+}
+
+// importAs makes an image of the guest that runs as a user, root if that is empty.
+func (c *containerd) importAs(t *testing.T, name, user string) {
+	t.Helper()
 	program, err := os.ReadFile(c.dir + "/guest")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const oci = "application/vnd.oci.image."
 	layer := tarball(t, map[string][]byte{"guest": program})
-	config := encode(t, map[string]any{"architecture": "amd64", "os": "linux",
+	config := encode(t, map[string]any{"architecture": "amd64", "os": "linux", "config": map[string]any{"User": user},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest(layer)}}})
 	manifest := encode(t, map[string]any{"schemaVersion": 2, "mediaType": oci + "manifest.v1+json",
 		"config": descriptor(oci+"config.v1+json", config), "layers": []any{descriptor(oci+"layer.v1.tar", layer)}})
 	top := descriptor(oci+"manifest.v1+json", manifest)
-	top["annotations"] = map[string]string{"io.containerd.image.name": testImage}
+	top["annotations"] = map[string]string{"io.containerd.image.name": name}
 	files := map[string][]byte{
 		"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`),
 		"index.json": encode(t, map[string]any{"schemaVersion": 2, "manifests": []any{top}}),
@@ -1259,7 +1286,7 @@ func TestFiftyContainersWithEverythingOn(t *testing.T) {
 	needsKernel(t)
 	const n = 50
 	c := startContainerd(t)
-	y := yagura(t, "--collector.node", "--config.file="+write(t, c.dir+"/yagura.yml", fmt.Sprintf("kernel: {program_stats: true}\n"+
+	y := yagura(t, "--collector.node", "--collector.posture", "--config.file="+write(t, c.dir+"/yagura.yml", fmt.Sprintf("kernel: {program_stats: true}\n"+
 		"containers: {containerd: [%s], cri: [], docker: [], podman: [], bundles: [], storage: []}\n", c.socket()))).await(t).ready(t)
 	var all sync.WaitGroup
 	names := make(chan string)
@@ -1289,6 +1316,7 @@ func TestFiftyContainersWithEverythingOn(t *testing.T) {
 	missing := ""
 	t.Cleanup(func() { t.Log("missing:", missing) })
 	eventually(t, "every container has every saturation", func() bool { missing = complete(); return missing == "" })
+	y.judged(t, 0)
 	const scrapes = 10
 	before, began := y.scrape(t, "/metrics"), time.Now()
 	for range scrapes {

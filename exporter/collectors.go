@@ -107,10 +107,11 @@ func (w *Workloads) Reload(c requests.Config, want bpf.Want) {
 	w.agent.Replan(want)
 }
 
-// Mount adds the tables of processes, of logins, of requests, of connections, of hits and of changes of files.
-func (w *Workloads) Mount(mux *http.ServeMux, hits *Rules, changes *FIM) {
+// Mount adds the tables of processes, of logins, of requests, of connections, of hits, of changes of files and of posture.
+func (w *Workloads) Mount(mux *http.ServeMux, hits *Rules, changes *FIM, posture *Posture) {
 	mux.Handle("/api/yagura/hits", hits.Hits())
 	mux.Handle("/api/yagura/fim", changes.Changes())
+	mux.Handle("/api/yagura/posture", posture.Rows())
 	mux.Handle("/api/yagura/processes", w.usage.Processes())
 	mux.Handle("/api/yagura/sessions", w.usage.Sessions())
 	mux.Handle("/api/yagura/requests", w.requests.Samples())

@@ -4,9 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
 )
 
 // Commands are what the program does, by its first argument.
@@ -33,4 +37,17 @@ func (c Commands) Add(app *kingpin.Application, flags *CommandLine, do func(func
 	replay := app.Command("replay", "Play a recording: of --record.path, as events; or of events in JSON lines, as hits of rules.").Action(do(c.Replay))
 	replay.Arg("recording", "What --record.path named, or a file of events.").Required().StringVar(&flags.Recording)
 	replay.Flag("rules", "Rule files, instead of the configuration's.").StringsVar(&flags.Rules)
+}
+
+// Action has a command run with the configuration, until it ends or the program is told to.
+func Action[T interface{ Validate() error }](flags *CommandLine, defaults T, do func(ctx context.Context, c T, log *slog.Logger) error) kingpin.Action {
+	return func(*kingpin.ParseContext) error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		c, err := ReadConfig(flags.Config, defaults)
+		if err != nil {
+			return err
+		}
+		return do(ctx, c, promslog.New(&flags.Logging))
+	}
 }

@@ -71,6 +71,7 @@ type FIMOptions struct {
 	Containers func() []*event.Container
 	Container  func(cgroupID uint64) *event.Container
 	Detect     func(ev *event.Event) // rules over changes
+	Changed    func(path string)     // whoever else wants to know what of the host has changed; does not wait
 	Redact     func(args []string) []string
 	Log        *slog.Logger
 }
@@ -217,6 +218,18 @@ func (f *FIM) Tell(c *fim.Change) {
 	f.log(c)
 	if f.o.Detect != nil {
 		f.o.Detect(c.Event(f.sets))
+	}
+	f.pass(c)
+}
+
+// pass tells which files of the host have changed.
+func (f *FIM) pass(c *fim.Change) {
+	if f.o.Changed == nil || c.Path.Container != "" {
+		return
+	}
+	f.o.Changed(c.Path.Name)
+	if c.From != "" {
+		f.o.Changed(c.From)
 	}
 }
 

@@ -33,6 +33,21 @@ func newTestFIM(t *testing.T) (*FIM, *bytes.Buffer, *[]*event.Event) {
 	return f, log, seen
 }
 
+func TestChangedFilesOfTheHostArePassedOn(t *testing.T) {
+	f, _, _ := newTestFIM(t)
+	var passed []string
+	f.o.Changed = func(path string) { passed = append(passed, path) }
+	moved, inside := theChange(1<<fim.Renamed, true), theChange(1<<fim.ContentChanged, false)
+	moved.From = "/etc/old"
+	inside.Path.Container = "c0ffee"
+	for _, c := range []*fim.Change{theChange(1<<fim.ContentChanged, false), moved, inside} {
+		f.Tell(c)
+	}
+	if got := strings.Join(passed, " "); got != "/etc/a /etc/a /etc/old" {
+		t.Errorf("passed on: %s", got)
+	}
+}
+
 func theChange(kinds fim.KindSet, expected bool) *fim.Change {
 	return &fim.Change{Time: time.Unix(1_800_000_000, 0), Path: fim.Path{Name: "/etc/a"}, Kinds: kinds, Watches: 1, Severity: event.Warning, By: fim.ByUser,
 		Expected: expected, Why: "because", Confidence: fim.ByPath,

@@ -119,6 +119,7 @@ func MountLanding(mux *http.ServeMux, version string, stored bool) error {
 		{Address: "/metrics", Text: "Metrics", Description: "what is seen, as Prometheus scrapes it"},
 		{Address: "/api/yagura/hits", Text: "Hits", Description: "what detection rules have found lately, the latest first"},
 		{Address: "/api/yagura/fim", Text: "Files", Description: "changes of watched files, who made them, and whether they were expected, the latest first"},
+		{Address: "/api/yagura/posture?status=fail", Text: "Posture", Description: "how the machine is configured: checks that fail, what they found, and how to mend it"},
 		{Address: "/api/yagura/requests", Text: "Requests", Description: "slow and failed requests, the latest first"},
 		{Address: "/api/yagura/connections", Text: "Connections", Description: "who speaks with whom now, and the processes behind it"},
 		{Address: "/-/ready", Text: "Readiness", Description: "whether everything that was asked for runs"},

@@ -48,6 +48,11 @@ func AddFlags(app *kingpin.Application, address string) *CommandLine {
 	return c
 }
 
+// Machine is the one that the flags are about.
+func (c *CommandLine) Machine() event.Machine {
+	return event.Machine{Root: c.Rootfs, Procfs: c.Procfs, Sysfs: c.Sysfs}
+}
+
 // A Node is the machine: its kernel side, its control groups and its processes. In the zero Node nothing was started.
 type Node struct {
 	Layout host.CgroupLayout
@@ -197,6 +202,9 @@ func (n *Node) Watch(ctx context.Context, dir string, sink func(*event.Event)) (
 // read other users' processes. Nothing of it writes outside of its own files.
 var needed = []host.Capability{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}
 
+// aside are those that posture checks need for a moment: to read the rules of nftables, and those of the kernel's audit.
+var aside = []host.Capability{unix.CAP_NET_ADMIN, unix.CAP_AUDIT_CONTROL}
+
 // missing are the names of those of needed that we do not have.
 func missing() (names []string) {
 	effective, _ := host.Current()
@@ -209,9 +217,12 @@ func missing() (names []string) {
 }
 
 // GiveUpCapabilities keeps what is needed. A store that belongs to somebody else needs one more to be written, and so do
-// probes of TLS libraries on some kernels.
-func GiveUpCapabilities(store string, tls requests.TLSConfig, log *slog.Logger) {
-	keep := slices.Clone(needed)
+// probes of TLS libraries on some kernels; posture checks need two, but not in effect.
+func GiveUpCapabilities(store string, tls requests.TLSConfig, posture bool, log *slog.Logger) {
+	keep, later := slices.Clone(needed), aside
+	if !posture {
+		later = nil
+	}
 	if tls.On() && bpf.LibrariesNeedAdmin() {
 		keep = append(keep, unix.CAP_SYS_ADMIN)
 	}
@@ -219,7 +230,7 @@ func GiveUpCapabilities(store string, tls requests.TLSConfig, log *slog.Logger) 
 	if store != "" && unix.Stat(store, &st) == nil && int(st.Uid) != os.Geteuid() {
 		keep = append(keep, unix.CAP_DAC_OVERRIDE)
 	}
-	if err := host.Keep(keep...); err != nil {
+	if err := host.Keep(keep, later); err != nil {
 		log.Warn("capabilities are not given up", "err", err)
 	}
 }
@@ -241,11 +252,8 @@ func (n *Node) WriteDoctor(w io.Writer, runtimes, files []string) error {
 	}
 	effective, _ := host.Current()
 	fmt.Fprintf(b, "Capabilities    %s\n", strings.Join(effective, " "))
-	var kept []string
-	for _, c := range needed {
-		kept = append(kept, c.String())
-	}
-	fmt.Fprintf(b, "  kept to run   %s\n", strings.Join(kept, " "))
+	fmt.Fprintf(b, "  kept to run   %s\n", namesOf(needed))
+	fmt.Fprintf(b, "  kept aside    %s, for posture checks\n", namesOf(aside))
 	fmt.Fprintf(b, "Kernel probes\n")
 	for _, p := range n.Agent.Probes() {
 		switch {
@@ -273,6 +281,14 @@ func (n *Node) WriteDoctor(w io.Writer, runtimes, files []string) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func namesOf(capabilities []host.Capability) string {
+	var names []string
+	for _, c := range capabilities {
+		names = append(names, c.String())
+	}
+	return strings.Join(names, " ")
 }
 
 // TableMeasures are what the process table says of itself.

@@ -3,6 +3,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"syscall"
@@ -72,10 +73,11 @@ func readCapabilities() (capSets, error) {
 }
 
 // Keep gives up, for good and on every thread, all capabilities but those named and had: in the effective and the
-// permitted set, and where it may in the bounding set. A program run by this one gets no more than that, whoever it
+// permitted set, and where it may in the bounding set. Those aside are kept as well, but not in effect: Raise puts one of
+// them in effect for a while. A program run by this one gets no more than the former, whoever it
 // belongs to: no_new_privs is set. A binary with cgo in it gets ErrNotSupported and keeps what it has: threads
 // that Go has not made would escape.
-func Keep(caps ...Capability) error {
+func Keep(caps, aside []Capability) error {
 	sets, err := readCapabilities()
 	if err != nil {
 		return err
@@ -91,7 +93,7 @@ func Keep(caps ...Capability) error {
 			return fmt.Errorf("give up capabilities: %w", err)
 		}
 	}
-	if err := setCapabilities(sets.permitted() & mask(caps)); err != nil {
+	if err := setCapabilities(sets.permitted()&mask(caps), sets.permitted()&(mask(caps)|mask(aside))); err != nil {
 		return fmt.Errorf("give up capabilities: %w", err)
 	}
 	return nil
@@ -122,12 +124,36 @@ func keepBounding(caps []Capability) error {
 	}
 }
 
-func setCapabilities(set uint64) error {
-	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	sets := &capSets{
-		{Effective: uint32(set), Permitted: uint32(set)},
-		{Effective: uint32(set >> 32), Permitted: uint32(set >> 32)},
+// Raise puts a capability that was kept aside in effect on this thread, where the goroutine stays until it calls lower. Without
+// that capability it changes nothing: the kernel says so to whoever needs it.
+func Raise(c Capability) (lower func()) {
+	runtime.LockOSThread()
+	sets, err := readCapabilities()
+	before := sets.effective()
+	if err != nil || sets.permitted()&^before&(1<<c) == 0 || setOnThread(before|1<<c, sets.permitted()) != nil {
+		return runtime.UnlockOSThread
 	}
+	return func() {
+		if setOnThread(before, sets.permitted()) == nil { // else the thread ends with the goroutine
+			runtime.UnlockOSThread()
+		}
+	}
+}
+
+func newCapSets(effective, permitted uint64) *capSets {
+	return &capSets{
+		{Effective: uint32(effective), Permitted: uint32(permitted)},
+		{Effective: uint32(effective >> 32), Permitted: uint32(permitted >> 32)},
+	}
+}
+
+func setOnThread(effective, permitted uint64) error {
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	return unix.Capset(header, &newCapSets(effective, permitted)[0])
+}
+
+func setCapabilities(effective, permitted uint64) error {
+	header, sets := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, newCapSets(effective, permitted)
 	err := onAllThreads(unix.SYS_CAPSET, uintptr(unsafe.Pointer(header)), uintptr(unsafe.Pointer(sets)), 0)
 	if err != nil {
 		return fmt.Errorf("set capabilities: %w", err)

@@ -48,16 +48,20 @@ func runKeepChild() error {
 	release := make(chan struct{})
 	defer close(release)
 	occupyThreads(4, release)
-	if err := Keep(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH); err != nil {
+	aside := []Capability{unix.CAP_AUDIT_CONTROL}
+	if err := Keep([]Capability{unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}, aside); err != nil {
 		return err
 	}
 	occupyThreads(4, release)
 	want := []string{"CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE", "CAP_PERFMON", "CAP_BPF"}
 	effective, permitted := Current()
-	if !slices.Equal(effective, want) || !slices.Equal(permitted, want) {
-		return fmt.Errorf("Current() = %v, %v, want %v", effective, permitted, want)
+	if !slices.Equal(effective, want) || !slices.Contains(permitted, "CAP_AUDIT_CONTROL") || len(permitted) != len(want)+1 {
+		return fmt.Errorf("Current() = %v, %v, want %v, and one more permitted", effective, permitted, want)
 	}
 	if err := checkThreads(); err != nil {
+		return err
+	}
+	if err := checkRaise(); err != nil {
 		return err
 	}
 	if err := os.Chown("/proc/self/comm", 1, 1); !errors.Is(err, os.ErrPermission) {
@@ -67,7 +71,27 @@ func runKeepChild() error {
 	if err != nil {
 		return err
 	}
-	return checkStatus("a program run by it", string(out))
+	return checkStatus("a program run by it", string(out), 0)
+}
+
+// checkRaise says whether a capability that was kept aside is in effect on one thread only, and for as long as it should be.
+func checkRaise() error {
+	for _, c := range []Capability{unix.CAP_AUDIT_CONTROL, unix.CAP_CHOWN} {
+		lower := Raise(c)
+		raised, _ := Current()
+		others := checkOthers()
+		lower()
+		after, _ := Current()
+		if has := slices.Contains(raised, c.String()); has != (c == unix.CAP_AUDIT_CONTROL) || len(after) != 4 || others != nil {
+			return fmt.Errorf("%v: raised %v, afterwards %v, other threads: %v", c, raised, after, others)
+		}
+	}
+	return checkThreads()
+}
+
+// checkOthers looks at all threads but this one.
+func checkOthers() error {
+	return checkThreads(fmt.Sprintf("/proc/self/task/%d/status", unix.Gettid()))
 }
 
 // occupyThreads makes at least n threads that stay.
@@ -85,7 +109,7 @@ func occupyThreads(n int, release chan struct{}) {
 	}
 }
 
-func checkThreads() error {
+func checkThreads(but ...string) error {
 	files, err := filepath.Glob("/proc/self/task/*/status")
 	if err != nil || len(files) < 8 {
 		return fmt.Errorf("%d threads, want 8: %v", len(files), err)
@@ -95,17 +119,20 @@ func checkThreads() error {
 		if err != nil {
 			return err
 		}
-		if err := checkStatus(file, string(data)); err != nil {
+		if slices.Contains(but, file) {
+			continue
+		}
+		if err := checkStatus(file, string(data), 1<<unix.CAP_AUDIT_CONTROL); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkStatus(where, status string) error {
-	kept := fmt.Sprintf("%016x", uint64(1<<unix.CAP_BPF|1<<unix.CAP_PERFMON|1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_DAC_READ_SEARCH))
-	none := strings.Repeat("0", 16)
-	for _, want := range []string{"CapInh:\t" + none, "CapPrm:\t" + kept, "CapEff:\t" + kept, "CapBnd:\t" + kept, "CapAmb:\t" + none, "NoNewPrivs:\t1"} {
+func checkStatus(where, status string, aside uint64) error {
+	const caps = 1<<unix.CAP_BPF | 1<<unix.CAP_PERFMON | 1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_DAC_READ_SEARCH
+	kept, permitted, none := fmt.Sprintf("%016x", uint64(caps)), fmt.Sprintf("%016x", caps|aside), strings.Repeat("0", 16)
+	for _, want := range []string{"CapInh:\t" + none, "CapPrm:\t" + permitted, "CapEff:\t" + kept, "CapBnd:\t" + kept, "CapAmb:\t" + none, "NoNewPrivs:\t1"} {
 		if !strings.Contains(status, want+"\n") {
 			return fmt.Errorf("%s: no %q in\n%s", where, want, status)
 		}
