@@ -40,6 +40,7 @@ type Acts struct {
 	renamed      func(from, to Path)
 	clock        func() (wall time.Time, boot uint64)
 	watched      atomic.Pointer[watchedPaths]
+	roots        map[event.ID]rootPlace // of processes of the host that have done something to what is watched; Observe's
 
 	mu      sync.Mutex
 	recent  deedRing // on watched paths
@@ -70,7 +71,7 @@ type ActsStats struct {
 
 // NewActs returns an Acts that knows of nothing yet.
 func NewActs(o ActsOptions) *Acts {
-	a := &Acts{root: o.Root, procfs: o.Procfs, process: o.Process, container: o.Container, sight: o.Sight, renamed: o.Renamed, clock: clocks,
+	a := &Acts{roots: map[event.ID]rootPlace{}, root: o.Root, procfs: o.Procfs, process: o.Process, container: o.Container, sight: o.Sight, renamed: o.Renamed, clock: clocks,
 		recent: newDeedRing(maxActs, maxActBytes), writers: newDeedRing(maxWriters, maxActBytes)}
 	if a.root == "" {
 		a.root = "/"
@@ -251,6 +252,9 @@ func (a *Acts) note(ev *event.Event, e *effect) {
 			n.name, isWatched = clean, true
 		}
 	}
+	if isWatched && !in {
+		isWatched = a.fromHost(&d, watched, a.rootOfEvent(ev))
+	}
 	a.keep(&d, isWatched, ev.Type.Opens())
 	if !isWatched {
 		return
@@ -268,6 +272,23 @@ func (a *Acts) note(ev *event.Event, e *effect) {
 			a.sight(Suspicion{Path: Path{who, n.name}, What: n.what, Moved: i == 0 && both && n.what == left})
 		}
 	}
+}
+
+// fromHost has the names of a deed be those that the host has for them, and says whether one of them is watched.
+func (a *Acts) fromHost(d *deed, watched *watchedPaths, root rootPlace) (isWatched bool) {
+	switch {
+	case root.hidden:
+		return false
+	case root.prefix == "":
+		return true
+	}
+	for i := range d.names {
+		if n := &d.names[i]; n.name != "" && n.name[0] == '/' {
+			n.name = tidy(root.prefix + n.name)
+			isWatched = isWatched || watched.has(false, n.name)
+		}
+	}
+	return isWatched
 }
 
 func (a *Acts) keep(d *deed, isWatched, opens bool) {
