@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/yagura-io/yagura/rules"
@@ -23,6 +24,7 @@ type neglect struct {
 const (
 	asWritten = ""  // the check's remediation does it, as it is written
 	another   = "-" // what another check's remediation has done is enough
+	asLines   = "=" // its lines are written into the file that it names
 )
 
 // Hashes of passwords that nobody knows.
@@ -177,7 +179,7 @@ var debianSystem = []neglect{
 	{"file-mount-config", "chmod 666 /etc/hosts", "FILE=/etc/hosts"}, {"file-crypttab", "touch /etc/crypttab", asWritten}, {"file-repository-config", "chmod 666 /etc/apt/sources.list", asWritten},
 	{"file-repository-secret", "touch /etc/apt/auth.conf", asWritten}, {"file-system-dirs", "chmod 777 /usr/local/bin", "DIR=/usr/local/bin"}, {"file-tmp-sticky", "chmod 777 /var/tmp", asWritten},
 	{"file-systemd-units", "touch /etc/systemd/system/x.service; chmod 666 /etc/systemd/system/x.service", "UNIT=/etc/systemd/system/x.service"},
-	{"stray-writable", "touch /srv/open; chmod 666 /srv/open", "FILE=/srv/open"}, {"stray-unowned", "touch /srv/old; chown 4711:4712 /srv/old", "FILE=/srv/old"},
+	{"stray-writable", "touch /srv/open; chmod 666 /srv/open", "FILE=/srv/open"}, {"stray-unowned", "touch /srv/old; chown +4711:+4712 /srv/old", "FILE=/srv/old"},
 	{"setuid-packaged", "cp /usr/bin/true /usr/local/bin/rootsh; chmod 4755 /usr/local/bin/rootsh", "!rm /usr/local/bin/rootsh"}, {"setuid-writable", "chmod 4775 /usr/bin/su", "FILE=/usr/bin/su"},
 	{"setuid-tools", "chmod u+s /usr/bin/find", "FILE=/usr/bin/find"},
 
@@ -225,18 +227,35 @@ const debianModules = "cramfs freevxfs hfs hfsplus jffs2 overlay squashfs udf us
 // aloneInAnImage are commands that only do something where a kernel runs, or that debootstrap does not install.
 const aloneInAnImage = "sysctl modprobe mount reboot update-grub lvcreate mkfs.ext4 dconf"
 
+// debianPackages are what checks are about, and the judges that ours are compared with.
+const debianPackages = "openssh-server,sudo,cron,at,libpam-pwquality,systemd,dbus,procps,iproute2,auditd,rsyslog,logrotate,chrony,nftables,iptables,apparmor,openscap-scanner,lynis"
+
 // A bookworm is the tree of a Debian that does not run.
 type bookworm struct{ root string }
 
-// newDebian installs one, by the packages that checks of access are about.
+// pristine is a Debian as debootstrap leaves it, installed once for all tests, beside the program that they run.
+var pristine struct {
+	once sync.Once
+	root string
+	why  string // there is none
+}
+
+// newDebian is one.
 func newDebian(t *testing.T) bookworm {
 	t.Helper()
-	d := bookworm{t.TempDir() + "/debian"}
-	install := exec.Command("debootstrap", "--variant=minbase", "--include=openssh-server,sudo,cron,at,libpam-pwquality,systemd", "bookworm", d.root, "http://deb.debian.org/debian")
-	install.Env = append(os.Environ(), "DPKG_FORCE=unsafe-io") // what is thrown away need not survive the loss of power
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Skipf("the mirror cannot be reached: debootstrap: %v\n%s", err, tail(out))
+	dir := filepath.Dir(binary(t))
+	pristine.once.Do(func() {
+		pristine.root = dir + "/debian"
+		install := exec.Command("debootstrap", "--variant=minbase", "--include="+debianPackages, "bookworm", pristine.root, "http://deb.debian.org/debian")
+		install.Env = append(os.Environ(), "DPKG_FORCE=unsafe-io") // what is thrown away need not survive the loss of power
+		if out, err := install.CombinedOutput(); err != nil {
+			pristine.why = fmt.Sprintf("debootstrap: %v\n%s", err, tail(out))
+		}
+	})
+	if pristine.why != "" {
+		t.Skipf("the mirror cannot be reached: %s", pristine.why)
 	}
+	d := bookworm{pristine.root}.copied(t)
 	for name, text := range debianKernel {
 		d.write(t, name, text)
 	}
@@ -248,6 +267,16 @@ func newDebian(t *testing.T) bookworm {
 	}
 	d.run(t, "prepare", "mkdir -p /run/sshd /etc/modprobe.d; touch /etc/hosts; chmod 755 /stub /stub/*; useradd -m -s /bin/bash -p '"+goodHash+"' alice")
 	return d
+}
+
+// copied is another tree of the same.
+func (d bookworm) copied(t *testing.T) bookworm {
+	t.Helper()
+	c := bookworm{t.TempDir() + "/debian"}
+	if out, err := exec.Command("cp", "-a", "--reflink=auto", d.root, c.root).CombinedOutput(); err != nil {
+		t.Fatalf("copy a tree: %v\n%s", err, tail(out))
+	}
+	return c
 }
 
 func tail(out []byte) []byte { return out[max(0, len(out)-500):] }
@@ -319,12 +348,39 @@ func (n neglect) script(remediation string) string {
 	if script, ok := strings.CutPrefix(n.mend, "!"); ok {
 		return script
 	}
+	if n.mend == asLines {
+		return lines(remediation)
+	}
 	var words []string
 	for word := range strings.FieldsSeq(n.mend) {
 		name, value, _ := strings.Cut(word, "=")
 		words = append(words, name, value)
 	}
 	return strings.NewReplacer(words...).Replace(remediation)
+}
+
+// neglect does everything wrong.
+func (d bookworm) neglect(t *testing.T, all []neglect) {
+	t.Helper()
+	d.append(t, "etc/ssh/sshd_config", weakSSHD)
+	d.write(t, "etc/sudoers.d/weak", weakSudo)
+	d.write(t, "etc/sysctl.d/10-weak.conf", weakSysctls)
+	d.write(t, "etc/sysctl.d/99-weak.conf", weakLinks)
+	for _, n := range all {
+		if n.spoil != "" {
+			d.run(t, "spoil "+n.check, n.spoil)
+		}
+	}
+}
+
+// mend does what remediations say.
+func (d bookworm) mend(t *testing.T, all []neglect, remedies map[string]string) {
+	t.Helper()
+	for _, n := range all {
+		if n.mend != another {
+			d.run(t, "mend "+n.check, n.script(remedies[n.check]))
+		}
+	}
 }
 
 // TestPostureOfAHardenedDebian installs a Debian, neglects it, and mends it as remediations say: each check must see what is wrong, and
@@ -335,15 +391,7 @@ func TestPostureOfAHardenedDebian(t *testing.T) {
 	d, remedies, all := newDebian(t), remediations(t), slices.Concat(debianAccess, debianSystem)
 	plain, _ := d.judge(t)
 
-	d.append(t, "etc/ssh/sshd_config", weakSSHD)
-	d.write(t, "etc/sudoers.d/weak", weakSudo)
-	d.write(t, "etc/sysctl.d/10-weak.conf", weakSysctls)
-	d.write(t, "etc/sysctl.d/99-weak.conf", weakLinks)
-	for _, n := range all {
-		if n.spoil != "" {
-			d.run(t, "spoil "+n.check, n.spoil)
-		}
-	}
+	d.neglect(t, all)
 	neglected, _ := d.judge(t)
 	for _, n := range all {
 		if neglected[n.check] != "fail" {
@@ -351,11 +399,7 @@ func TestPostureOfAHardenedDebian(t *testing.T) {
 		}
 	}
 
-	for _, n := range all {
-		if n.mend != another {
-			d.run(t, "mend "+n.check, n.script(remedies[n.check]))
-		}
-	}
+	d.mend(t, all, remedies)
 	hardened, why := d.judge(t)
 	for _, n := range all {
 		if hardened[n.check] != "pass" {

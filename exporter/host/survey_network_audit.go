@@ -256,6 +256,16 @@ func (a *auditState) present(files ...string) (all []string) {
 	return all
 }
 
+// policies are where what AppArmor and SELinux allow is written, of those that the machine has. Of SELinux every Debian has an
+// /etc/selinux, with what a library needs; the machine has it where it is configured.
+func (a *auditState) policies() []string {
+	all := a.present("/etc/apparmor", "/etc/apparmor.d")
+	if len(a.present("/etc/selinux/config")) > 0 {
+		all = append(all, a.present("/etc/selinux", "/usr/share/selinux")...)
+	}
+	return all
+}
+
 // program asks for a program that somebody starts, if it is installed.
 func (a *auditState) program(name string) []auditNeed {
 	file, ok := a.in.programs[name]
@@ -290,7 +300,7 @@ func (a *auditState) requirementsOf() ([]requirement, error) {
 		{"sessions", a.files("wa", "/run/utmp", "/var/log/wtmp", "/var/log/btmp")},
 		{"logins", a.files("wa", "/var/log/lastlog", "/run/faillock")},
 		{"deletions", a.calls("", "", "rename", "unlink", "renameat", "unlinkat")},
-		{"mac_policy", a.files("wa", a.present("/etc/apparmor", "/etc/apparmor.d", "/etc/selinux", "/usr/share/selinux")...)},
+		{"mac_policy", a.files("wa", a.policies()...)},
 		{"chcon", a.program("chcon")}, {"setfacl", a.program("setfacl")}, {"chacl", a.program("chacl")}, {"usermod", a.program("usermod")},
 		{"modules", join(only64(a.calls("", "", "init_module", "finit_module", "delete_module")), a.program("kmod"))},
 		{"audit_config", a.files("wa", "/etc/audit")},

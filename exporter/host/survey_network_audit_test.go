@@ -67,7 +67,7 @@ func auditMachine(t *testing.T, rules string) *Surveys {
 	sh := []byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x3e\x00")
 	s := plant(t, map[string]string{
 		"bin/sh": string(sh), "usr/bin/su": "", "usr/bin/sudo": "", "usr/sbin/usermod": "", "usr/bin/kmod": "", "usr/sbin/auditctl": "", "usr/sbin/auditd": "",
-		"etc/sudoers": "Defaults env_reset\nDefaults use_pty, logfile=\"/var/log/sudo.log\", insults\n", "etc/sudoers.d/x": "", "etc/hosts": "", "etc/pam.d/su": "", "etc/apparmor.d/x": "", "etc/systemd/x": "",
+		"etc/sudoers": "Defaults env_reset\nDefaults use_pty, logfile=\"/var/log/sudo.log\", insults\n", "etc/sudoers.d/x": "", "etc/hosts": "", "etc/pam.d/su": "", "etc/apparmor.d/x": "", "etc/selinux/semanage.conf": "", "etc/systemd/x": "",
 		"etc/audit/rules.d/50-all.rules": rules, "etc/audit/audit.rules": "-D\n",
 		"etc/audit/auditd.conf": "log_file = /var/log/audit/audit.log\nlog_group = adm\nmax_log_file = 32\nnum_logs = 5\nmax_log_file_action = KEEP_LOGS\nspace_left_action = email\nadmin_space_left_action = single\ndisk_full_action = HALT\ndisk_error_action = exec /bin/x\n",
 		"usr/bin/systemctl":     "", "usr/lib/systemd/system/auditd.service": serviceUnit, "etc/systemd/system/multi-user.target.wants/auditd.service": "",
@@ -95,6 +95,18 @@ func TestAuditRulesSatisfyRequirements(t *testing.T) {
 	}
 	expect(t, facts["auditd machine"], map[string]any{"exists": true, "enabled": true, "works": true, "max_log_file": 32, "max_log_file_action": "keep_logs", "num_logs": 5, "warns": true, "stops": false, "disk_error_action": "exec", "silenced": false, "suppressed": []string{}, "log_group": "adm"})
 	expect(t, facts["auditfile /etc/audit/rules.d/50-all.rules"], map[string]any{"valid": true, "rules": 41, "wrong": []string{}})
+}
+
+func TestAuditAsksForPoliciesThatCount(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ file, want string }{
+		{"etc/apparmor.d/x", "/etc/apparmor.d"}, {"etc/selinux/semanage.conf", ""}, {"etc/selinux/config", "/etc/selinux"}, {"etc/passwd", ""},
+	} {
+		a := &auditState{s: plant(t, map[string]string{test.file: ""})}
+		if got := strings.Join(a.policies(), " "); got != test.want {
+			t.Errorf("with %s: %q, want %q", test.file, got, test.want)
+		}
+	}
 }
 
 // TestEachAuditRuleCounts takes away one rule after the other: then something is missing.
