@@ -252,8 +252,11 @@ func (a *Acts) note(ev *event.Event, e *effect) {
 			n.name, isWatched = clean, true
 		}
 	}
+	unsure := false
 	if isWatched && !in {
-		isWatched = a.fromHost(&d, watched, a.rootOfEvent(ev))
+		root := a.rootOfEvent(ev)
+		unsure = root.unsure
+		isWatched = a.fromHost(&d, watched, root)
 	}
 	a.keep(&d, isWatched, ev.Type.Opens())
 	if !isWatched {
@@ -269,7 +272,7 @@ func (a *Acts) note(ev *event.Event, e *effect) {
 	}
 	for i := range d.names {
 		if n := &d.names[i]; n.what != 0 && n.name != "" && n.name[0] == '/' {
-			a.sight(Suspicion{Path: Path{who, n.name}, What: n.what, Moved: i == 0 && both && n.what == left})
+			a.sight(Suspicion{Path: Path{who, n.name}, What: n.what, Moved: i == 0 && both && n.what == left, Unsure: unsure})
 		}
 	}
 }

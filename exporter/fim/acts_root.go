@@ -14,6 +14,7 @@ import (
 type rootPlace struct {
 	prefix string // what stands before the process's names; empty if its root is the host's
 	hidden bool   // the host has no name for it
+	unsure bool   // the process has ended: it is where that of one above it is
 	asked  uint64 // when, ns since boot
 }
 
@@ -51,10 +52,11 @@ func (a *Acts) askRoot(id event.ID, p *event.Process) rootPlace {
 			break
 		}
 		if place, err := a.rootAt(p.ID()); err == nil {
+			place.unsure = true
 			return place
 		}
 	}
-	return rootPlace{}
+	return rootPlace{unsure: true}
 }
 
 // rootAt looks where the root of a process is that still runs.

@@ -44,7 +44,7 @@ func TestNamesOfWhoHasAnotherRootAreTheHosts(t *testing.T) {
 	}
 	var seen []string
 	h := newHistory(t, ActsOptions{Sets: setsWith(t, WatchConfig{Name: "test", Paths: []string{"/etc", dir + "/watched"}}),
-		Sight: func(s Suspicion) { seen = append(seen, s.Path.Name) }})
+		Sight: func(s Suspicion) { seen = append(seen, s.Path.Name+map[bool]string{true: "?"}[s.Unsure]) }})
 	h.acts.root, h.acts.procfs = "/", "/proc"
 	writes := func(id event.ID, parents ...event.ID) (names []string) {
 		seen = nil
@@ -67,8 +67,8 @@ func TestNamesOfWhoHasAnotherRootAreTheHosts(t *testing.T) {
 	self := started(t, uint32(os.Getpid()))
 	gone := event.ID{PID: 1 << 30, Start: 1}
 	wants("on the host", writes(self), "/etc/passwd")
-	wants("who has ended, and nobody is above", writes(gone), "/etc/passwd")
-	wants("who has ended, below one of the host", writes(gone, self), "/etc/passwd")
+	wants("who has ended, and nobody is above", writes(gone), "/etc/passwd?")
+	wants("who has ended, below one of the host", writes(gone, self), "/etc/passwd?")
 	inside := inRoot(t, dir+"/built")
 	wants("in a tree that nobody watches", writes(inside))
 	wants("below him", writes(gone, inside))

@@ -183,6 +183,7 @@ type Suspicion struct {
 	What   KindSet
 	Moved  bool      // it is called something else now that is watched, too
 	Closed bool      // who had it open for writing has closed it
+	Unsure bool      // it may be a path of a root that is gone, and not this one
 	PID    uint32    // who it was, 0 if that is not known
 	Since  time.Time // zero for just now
 }
@@ -201,6 +202,9 @@ func (w *Watcher) Suspect(s Suspicion) {
 	}
 	if s.Moved {
 		s.What |= movedOn
+	}
+	if s.Unsure && w.fanotify != nil { // which tells of what really came or went here
+		s.What &^= 1<<Created | 1<<Deleted
 	}
 	now := time.Now()
 	w.mu.Lock()
