@@ -107,7 +107,7 @@ func (p *program) action(do func(context.Context) error) kingpin.Action {
 			Procfs: p.flags.Procfs, Hits: p.hits, Redact: host.Redact, RedactText: host.RedactText, Stdout: os.Stdout, Log: p.log})
 		p.resolver = containers.New(containers.Options{Root: p.flags.Rootfs, ProcFS: p.flags.Procfs, Config: p.config.Containers, Log: p.log})
 		p.judge = rules.NewPosture(rules.PostureOptions{Off: !p.selection.On("posture"), Config: p.config.Posture, Machine: p.flags.Machine(),
-			Surveys: []event.Surveyor{host.SurveysOf, p.resolver.SurveysOf}, Release: host.ReleaseOf, Log: p.log})
+			Surveys: []event.Surveyor{host.SurveysOf, p.resolver.SurveysOf}, Release: host.ReleaseOf, Patient: host.LowerPriority, Log: p.log})
 		return do(ctx)
 	})
 }

@@ -90,7 +90,7 @@ func (p *Posture) prepare(ctx context.Context, s event.NamedSurvey, limit time.D
 			}
 		}()
 		if p.daemon {
-			lowerPriority()
+			_ = p.o.Patient()
 		}
 		_ = s.Prepare(ctx, p.daemon)
 		p.preparing.Lock()

@@ -7,15 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
-	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/yagura-io/yagura/rules/event"
 )
@@ -135,6 +132,7 @@ type PostureOptions struct {
 	Release func(m event.Machine) (id, version string) // as os-release has them; empty if nobody knows
 	Log     *slog.Logger
 	Now     func() time.Time // for waivers; the time by default
+	Patient func() error     // lets others go before the goroutine, for as long as it lasts; nil if it need not. An error only costs them time
 }
 
 // A Posture judges one machine by checks, again and again. It keeps no facts.
@@ -167,6 +165,9 @@ func NewPosture(o PostureOptions) *Posture {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Patient == nil {
+		o.Patient = func() error { return nil }
 	}
 	var surveys []event.NamedSurvey
 	for _, of := range o.Surveys {
@@ -380,7 +381,10 @@ func (p *Posture) survey(ctx context.Context, s event.NamedSurvey, limit time.Du
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	r := &surveying{e: e, low: p.daemon}
+	r := &surveying{e: e}
+	if p.daemon {
+		r.patient = p.o.Patient
+	}
 	done := make(chan struct{})
 	var err error
 	go func() {
@@ -405,25 +409,12 @@ func (p *Posture) survey(ctx context.Context, s event.NamedSurvey, limit time.Du
 
 // A surveying is a survey that runs.
 type surveying struct {
-	low bool // when nobody else needs the machine
+	patient func() error // nil unless others go first
 
 	mu   sync.Mutex
 	e    *Evaluation
 	left bool // what it still reports is not heard
 }
-
-// lowerPriority lets everything else on the machine go first. The thread is not given back: it ends with the goroutine.
-func lowerPriority() {
-	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19) // what is refused only costs others some time
-	_, _, _ = unix.Syscall(unix.SYS_IOPRIO_SET, ioWhoProcess, 0, ioClassIdle)
-}
-
-// As linux/ioprio.h has them.
-const (
-	ioWhoProcess = 1
-	ioClassIdle  = 3 << 13
-)
 
 func (r *surveying) run(ctx context.Context, s event.NamedSurvey) (err error) {
 	defer func() {
@@ -431,8 +422,8 @@ func (r *surveying) run(ctx context.Context, s event.NamedSurvey) (err error) {
 			err = fmt.Errorf("panic: %v", cause)
 		}
 	}()
-	if r.low {
-		lowerPriority()
+	if r.patient != nil {
+		_ = r.patient()
 	}
 	return s.Survey(ctx, func(f event.Fact) {
 		r.mu.Lock()

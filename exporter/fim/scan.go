@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
+
+	"github.com/yagura-io/yagura/exporter/host"
 )
 
 // ScanOptions say what is scanned, how fast, and who is told what.
@@ -68,16 +69,14 @@ func (r *ScanResult) unread() uint64 { return r.Unread + r.Partial }
 
 // Bounds of a scan.
 const (
-	openLevels   = 64       // directories that are open at once; those above are opened again
-	maxNames     = 4 << 20  // names of one directory: 130 MB
-	maxSuspects  = 16 << 20 // bytes of differences, or so, that wait for another to be the other half of a renaming
-	maxSights    = 4 << 20  // and of sights that wait to be learnt from
-	maxReasons   = 10
-	learnEvery   = 2 * time.Second
-	tellEvery    = time.Second
-	keepNames    = 1 << 16 // bytes of names of a directory for which room is kept
-	ioClassIdle  = 3 << 13
-	ioWhoProcess = 1
+	openLevels  = 64       // directories that are open at once; those above are opened again
+	maxNames    = 4 << 20  // names of one directory: 130 MB
+	maxSuspects = 16 << 20 // bytes of differences, or so, that wait for another to be the other half of a renaming
+	maxSights   = 4 << 20  // and of sights that wait to be learnt from
+	maxReasons  = 10
+	learnEvery  = 2 * time.Second
+	tellEvery   = time.Second
+	keepNames   = 1 << 16 // bytes of names of a directory for which room is kept
 )
 
 // Scan walks the roots and the store side by side, in the same order, and tells how they differ. It returns what it has come by
@@ -113,8 +112,7 @@ func Scan(ctx context.Context, o ScanOptions) (ScanResult, error) {
 	if o.LowPriority {
 		done := make(chan error)
 		go func() {
-			runtime.LockOSThread() // and never unlocked: the thread, and its priority, end with the goroutine
-			w.result.Priority = lowerPriority()
+			w.result.Priority = host.LowerPriority()
 			done <- w.all(roots)
 		}()
 		err = <-done
@@ -134,17 +132,6 @@ func Scan(ctx context.Context, o ScanOptions) (ScanResult, error) {
 			m.Completed = m.Scanned
 		}
 	})
-}
-
-func lowerPriority() error {
-	err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
-	if err != nil {
-		err = fmt.Errorf("nice 19: %w", err)
-	}
-	if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, ioWhoProcess, 0, ioClassIdle); errno != 0 {
-		err = errors.Join(err, fmt.Errorf("I/O class idle: %w", errno))
-	}
-	return err
 }
 
 // outermost returns the roots in the order of keys, without those that lie beneath others.

@@ -735,11 +735,12 @@ func TestScanWithLowPriority(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	s := newTree(t)
 	write(t, s.in("file"), "x")
+	const thread, idle = 1, 3 << 13 // IOPRIO_WHO_PROCESS and IOPRIO_CLASS_IDLE of linux/ioprio.h
 	nice, io := -1, -1
 	s.o.Match = func(string, bool) Attribute {
 		got, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // the system call returns 20 less the nice value
 		must(t, err)
-		class, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, ioWhoProcess, 0, 0)
+		class, _, errno := unix.Syscall(unix.SYS_IOPRIO_GET, thread, 0, 0)
 		if errno != 0 {
 			t.Error(errno)
 		}
@@ -747,8 +748,8 @@ func TestScanWithLowPriority(t *testing.T) {
 		return Everything
 	}
 	r, _ := s.scan(func(o *ScanOptions) { o.Build, o.LowPriority = true, true })
-	if r.Priority != nil || nice != 19 || io != ioClassIdle {
-		t.Errorf("nice %d, I/O %#x, %v, want 19 and %#x", nice, io, r.Priority, ioClassIdle)
+	if r.Priority != nil || nice != 19 || io != idle {
+		t.Errorf("nice %d, I/O %#x, %v, want 19 and %#x", nice, io, r.Priority, idle)
 	}
 	s.scan(nil)
 	if nice == 19 {

@@ -174,3 +174,18 @@ func onAllThreads(call, a, b, c uintptr) error {
 	}
 	return errno
 }
+
+// LowerPriority lets everything else on the machine go before this goroutine, in processors and disks: nice value 19, I/O class idle.
+// The goroutine keeps its thread, which ends with it. What the kernel refuses only costs others some time, and is the error.
+func LowerPriority() error {
+	runtime.LockOSThread() // and never unlocked
+	err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
+	if err != nil {
+		err = fmt.Errorf("nice 19: %w", err)
+	}
+	const thread, idle = 1, 3 << 13 // as linux/ioprio.h has them: IOPRIO_WHO_PROCESS, IOPRIO_CLASS_IDLE
+	if _, _, errno := unix.Syscall(unix.SYS_IOPRIO_SET, thread, 0, idle); errno != 0 {
+		err = errors.Join(err, fmt.Errorf("I/O class idle: %w", errno))
+	}
+	return err
+}
