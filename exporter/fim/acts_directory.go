@@ -3,6 +3,7 @@ package fim
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -40,18 +41,9 @@ func (a *Acts) identifyOnHost(dir string) (openFile, error) {
 // it in the same mount namespace, and the host's. Each is good until the next.
 func (a *Acts) rootsOf(d *deed, onHost bool) func(yield func(root int) bool) {
 	return func(yield func(int) bool) {
-		tried := 0
-		for p := d.process; p != nil && tried < maxRootsTried; p = p.Parent {
-			if p.Namespaces.Mount != d.process.Namespaces.Mount {
-				continue
-			}
-			tried++
-			if root, err := a.rootOf(p.ID()); err == nil {
-				more := yield(root)
-				unix.Close(root)
-				if !more {
-					return
-				}
+		for _, root := range a.livingRoots(d.process) {
+			if !yield(root) {
+				return
 			}
 		}
 		if !onHost {
@@ -60,6 +52,29 @@ func (a *Acts) rootsOf(d *deed, onHost bool) func(yield func(root int) bool) {
 		if root, err := unix.Open(a.root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
 			yield(root)
 			unix.Close(root)
+		}
+	}
+}
+
+// livingRoots are descriptors of the roots of a process and of those above it in the same mount namespace, as far as they still run.
+// Each is good until the next.
+func (a *Acts) livingRoots(of *event.Process) iter.Seq2[event.ID, int] {
+	return func(yield func(event.ID, int) bool) {
+		tried := 0
+		for p := of; p != nil && tried < maxRootsTried; p = p.Parent {
+			if p.Namespaces.Mount != of.Namespaces.Mount {
+				continue
+			}
+			tried++
+			root, err := a.rootOf(p.ID())
+			if err != nil {
+				continue
+			}
+			more := yield(p.ID(), root)
+			unix.Close(root)
+			if !more {
+				return
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package fim
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strconv"
@@ -36,37 +37,26 @@ func (a *Acts) rootOfEvent(ev *event.Event) rootPlace {
 	if len(a.roots) >= maxRoots {
 		clear(a.roots)
 	}
-	place := a.askRoot(id, ev.Process)
+	place := a.askRoot(ev)
 	place.asked = ev.Boot
 	a.roots[id] = place
 	return place
 }
 
-func (a *Acts) askRoot(id event.ID, p *event.Process) rootPlace {
-	if place, err := a.rootAt(id); err == nil || p == nil {
-		return place
-	}
-	mount := p.Namespaces.Mount
-	for tried := 1; p.Parent != nil && tried < maxRootsTried; tried++ {
-		if p = p.Parent; p.Namespaces.Mount != mount {
-			break
-		}
-		if place, err := a.rootAt(p.ID()); err == nil {
-			place.unsure = true
+func (a *Acts) askRoot(ev *event.Event) rootPlace {
+	p := cmp.Or(ev.Process, &event.Process{Task: event.Task{PID: ev.PID, Start: ev.Start}})
+	for id, root := range a.livingRoots(p) {
+		if place, err := a.placeOfRoot(id, root); err == nil {
+			place.unsure = id.PID != ev.PID
 			return place
 		}
 	}
 	return rootPlace{unsure: true}
 }
 
-// rootAt looks where the root of a process is that still runs.
-func (a *Acts) rootAt(id event.ID) (is rootPlace, err error) {
-	fd, err := a.rootOf(id)
-	if err != nil {
-		return is, err
-	}
-	defer unix.Close(fd)
-	at, err := placeOf(fd)
+// placeOfRoot is where the root of a process is, which is open.
+func (a *Acts) placeOfRoot(id event.ID, root int) (is rootPlace, err error) {
+	at, err := placeOf(root)
 	if err != nil {
 		return is, err
 	}
