@@ -2,6 +2,7 @@ package fim
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 )
@@ -41,7 +42,8 @@ func (s *Store) Untold(container string) (all []Untold, err error) {
 }
 
 // Told has the store know that changes were told, and accepts what was last seen at those paths that were expected to change. What is
-// withheld is still to be told, with the note that it has now.
+// withheld is still to be told, with the note that it has now. It writes nothing if nothing of that is new: what came and went was never
+// learnt.
 func (s *Store) Told(expected, others []Path, withheld []Untold) error {
 	type step struct {
 		path   *Path
@@ -58,6 +60,11 @@ func (s *Store) Told(expected, others []Path, withheld []Untold) error {
 	for i := range withheld {
 		steps = append(steps, step{note: &withheld[i]})
 	}
+	if len(withheld) == 0 {
+		if news, err := s.untoldAmong(expected, others); err != nil || !news {
+			return err
+		}
+	}
 	return inBatches(s, steps, func(w *storeWriter, st *step) error {
 		if st.note != nil {
 			return w.withhold(st.note)
@@ -69,6 +76,29 @@ func (s *Store) Told(expected, others []Path, withheld []Untold) error {
 		}
 		return w.told(*st.path)
 	})
+}
+
+// untoldAmong says whether there is anything to note of paths: an untold change of one, or a drifted one that is expected.
+func (s *Store) untoldAmong(expected, others []Path) (any bool, err error) {
+	err = s.view(func(tx *bbolt.Tx) error {
+		for i, p := range slices.Concat(expected, others) {
+			key, err := keyOf(p)
+			if err != nil {
+				return err
+			}
+			name := shelfName(p.Container)
+			is := func(parent []byte) bool {
+				b := tx.Bucket(parent).Bucket(name)
+				return b != nil && b.Get(key) != nil
+			}
+			if is(untoldBucket) || i < len(expected) && is(driftBucket) {
+				any = true
+				return nil
+			}
+		}
+		return nil
+	})
+	return any, s.failed("read", err)
 }
 
 // An untoldSlot is where an untold change of a path is, or would be.

@@ -54,6 +54,11 @@ func TestWhatIsLearntIsUntoldUntilItIsTold(t *testing.T) {
 	if e, err := s.Get(b); err != nil || !e.Drifted() {
 		t.Errorf("what was not expected is accepted: %+v, %v", e, err)
 	}
+	before := s.generation
+	must(t, s.Told([]Path{a}, []Path{b, {"", "/never"}}, nil))
+	if s.generation != before {
+		t.Error("what was told already is noted once more")
+	}
 	must(t, s.Forget("container"))
 	if all := untoldOf(t, s, "container"); len(all) != 0 {
 		t.Errorf("of a container that is forgotten %+v is untold", all)

@@ -15,6 +15,10 @@ type telling struct {
 // tell tells changes, and then has the store know that. Those that were expected become part of the baseline. looking is held.
 // Killed in between, it tells them once more: better twice than never.
 func (w *Watcher) tell(t *telling) {
+	if len(t.changes)+len(t.held) == 0 && len(w.owed[1])+len(t.nothing) < batchEntries { // a log that grows is not worth a write of its own
+		w.owed[1] = append(w.owed[1], t.nothing...)
+		return
+	}
 	w.mu.Lock()
 	w.drift = w.drift || len(t.changes) > 0
 	for _, c := range t.changes {
@@ -38,9 +42,9 @@ func (w *Watcher) tell(t *telling) {
 	w.told(expected, others, w.notes(t.held))
 }
 
-// told has the store know what was told, as soon as it can be written.
+// told has the store know what was told, as soon as it can be written, and what is owed.
 func (w *Watcher) told(expected, others []Path, withheld []Untold) {
-	expected, others = append(w.owed[0], w.unheld(expected)...), append(w.owed[1], w.unheld(others)...)
+	expected, others = w.unheld(append(w.owed[0], expected...)), w.unheld(append(w.owed[1], others...))
 	w.owed = [2][]Path{}
 	if len(expected)+len(others)+len(withheld) == 0 {
 		return

@@ -102,7 +102,7 @@ type Watcher struct {
 	driftCounted time.Time
 	complaints   map[string]complaint // by message
 
-	owed [2][]Path // what was told and is not noted yet: expected, and others; guarded by looking
+	owed [2][]Path // what is told, or need not be, and is not noted yet: expected, and others; guarded by looking
 }
 
 // A suspicion is that something has happened to a path.
@@ -529,6 +529,9 @@ func openOrMake(c Config) (*Store, error) {
 func (w *Watcher) close() {
 	if w.store != nil {
 		w.tellHeld()
+		w.looking.Lock()
+		w.told(nil, nil, nil)
+		w.looking.Unlock()
 	}
 	w.mu.Lock()
 	if n := len(w.held); n > 0 {

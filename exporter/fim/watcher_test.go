@@ -304,6 +304,10 @@ func TestFilesThatMayGrowAreTrackedForWhatMatters(t *testing.T) {
 	w.rescan()
 	w.wants("/log/other content")
 	w.until("only what shrank has drifted", func() bool { return w.Stats().Drifted[0] == 1 })
+	w.stop()
+	if left := untoldOf(t, openStore(t, root+".state/fim.db", StoreOptions{ReadOnly: true}), ""); len(left) != 0 {
+		t.Errorf("after the end %+v is to be told", left)
+	}
 }
 
 func TestLossesAreReconciled(t *testing.T) {
