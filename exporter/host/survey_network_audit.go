@@ -67,12 +67,8 @@ func (s *Surveys) auditFiles() (*auditSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range files {
-		text, _, err := s.configText(file)
-		if err != nil {
-			return nil, err
-		}
-		set.parseAudit(file, text)
+	if err := s.eachText(files, set.parseAudit); err != nil {
+		return nil, err
 	}
 	if len(set.rules) > 0 {
 		return set, nil
@@ -332,11 +328,7 @@ func (s *Surveys) sudoLog() (log string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, file := range append([]string{"/etc/sudoers"}, files...) {
-		text, _, err := s.configText(file)
-		if err != nil {
-			return "", err
-		}
+	err = s.eachText(append([]string{"/etc/sudoers"}, files...), func(_, text string) {
 		joinedLines(text, "#", func(_ int, line string) {
 			if _, rest, ok := strings.Cut(line, "logfile"); ok && strings.HasPrefix(line, "Defaults") {
 				if value, ok := strings.CutPrefix(strings.TrimLeft(rest, " \t"), "="); ok {
@@ -345,6 +337,9 @@ func (s *Surveys) sudoLog() (log string, err error) {
 				}
 			}
 		})
+	})
+	if err != nil {
+		return "", err
 	}
 	return log, nil
 }

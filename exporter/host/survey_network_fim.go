@@ -81,12 +81,11 @@ func (s *Surveys) cronRuns(program string) (found bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		for _, file := range files {
-			text, _, err := s.configText(file)
-			if err != nil {
-				return false, err
-			}
+		err = s.eachText(files, func(_, text string) {
 			joinedLines(text, "#", func(_ int, line string) { found = found || called.MatchString(line) })
+		})
+		if err != nil {
+			return false, err
 		}
 	}
 	return found, nil

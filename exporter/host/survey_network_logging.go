@@ -267,12 +267,8 @@ func (s *Surveys) logrotate(in *installed) (event.Fact, error) {
 	if err != nil {
 		return f, err
 	}
-	for _, file := range append([]string{"/etc/logrotate.conf"}, files...) {
-		text, _, err := s.configText(file)
-		if err != nil {
-			return f, err
-		}
-		r.add(text)
+	if err := s.eachText(append([]string{"/etc/logrotate.conf"}, files...), func(_, text string) { r.add(text) }); err != nil {
+		return f, err
 	}
 	f.Set("rotate", r.rotate)
 	if r.frequency != "" {

@@ -207,16 +207,11 @@ func (s *Surveys) inetdServices(in *installed) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		text, _, err := s.configText(file)
-		if err != nil {
-			return err
-		}
+	return s.eachText(files, func(file, text string) {
 		for name, at := range xinetdServices(file, text) {
 			in.inetd[name] = append(in.inetd[name], at)
 		}
-	}
-	return nil
+	})
 }
 
 // xinetdServices are the services of a file of xinetd that are not disabled, and where they stand.

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"fmt"
 	"path"
 	"strings"
 )
@@ -60,39 +59,23 @@ func dropInNames(name string) []string {
 // readUnit reads the files of a unit.
 func (s *Surveys) readUnit(u *systemdUnit) error {
 	u.values = map[string][]located{}
-	for _, file := range append([]string{u.file}, u.dropIns...) {
-		if file == "" {
-			continue
-		}
-		text, _, err := s.configText(file)
-		if err != nil {
-			return err
-		}
-		u.add(file, text)
+	files := u.dropIns
+	if u.file != "" {
+		files = append([]string{u.file}, files...)
 	}
-	return nil
+	return s.eachText(files, u.add)
 }
 
 // add reads one more file of the unit.
 func (u *systemdUnit) add(file, text string) {
-	section := ""
-	joinedLines(text, "#;", func(n int, line string) {
-		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
-			section = line[1 : len(line)-1]
-			return
-		}
-		key, value, ok := strings.Cut(line, "=")
-		if !ok {
-			u.wrong = orError(u.wrong, fmt.Errorf("%s: want [Section] or Key=value, got %.60q", place(file, n), line))
-			return
-		}
-		key, value = section+"."+strings.TrimSpace(key), strings.TrimSpace(value)
-		if value == "" {
+	u.wrong = orError(u.wrong, iniLines(file, text, func(section, key string, value located) {
+		key = section + "." + key
+		if value.text == "" {
 			delete(u.values, key)
 			return
 		}
-		u.values[key] = append(u.values[key], located{value, place(file, n)})
-	})
+		u.values[key] = append(u.values[key], value)
+	}))
 }
 
 // last is the last value of a key.

@@ -173,16 +173,15 @@ func (s *Surveys) entriesOf(patterns []string, words ...string) (found []located
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range files {
-		text, _, err := s.configText(file)
-		if err != nil {
-			return nil, err
-		}
+	err = s.eachText(files, func(file, text string) {
 		joinedLines(text, "#", func(n int, line string) {
 			if word, rest, _ := strings.Cut(oneBlank(line), " "); slices.Contains(words, word) {
 				found = append(found, located{rest, place(file, n)})
 			}
 		})
+	})
+	if err != nil {
+		return nil, err
 	}
 	return found, nil
 }

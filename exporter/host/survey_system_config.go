@@ -91,6 +91,18 @@ func (s *Surveys) configText(file string) (text string, exists bool, err error) 
 	return string(data), err == nil, err
 }
 
+// eachText calls a function with each of some configuration files, whole, until one cannot be read.
+func (s *Surveys) eachText(files []string, do func(file, text string)) error {
+	for _, file := range files {
+		text, _, err := s.configText(file)
+		if err != nil {
+			return err
+		}
+		do(file, text)
+	}
+	return nil
+}
+
 // joinedLines calls a function with each line that is neither empty nor a comment, blanks around it removed, those that end with a
 // backslash joined with the next, and with the number of the first.
 func joinedLines(text, comments string, line func(n int, text string)) {
@@ -128,9 +140,19 @@ func (f iniFile) get(section, key string) (located, bool) {
 	return v, ok
 }
 
-// add reads one more file; what it says counts over what was said before. A line that is neither is an error, which names it; the
-// rest is read all the same.
-func (f iniFile) add(file, text string) (err error) {
+// add reads one more file; what it says counts over what was said before.
+func (f iniFile) add(file, text string) error {
+	return iniLines(file, text, func(section, key string, value located) {
+		if f[section] == nil {
+			f[section] = map[string]located{}
+		}
+		f[section][key] = value
+	})
+}
+
+// iniLines calls a function with each key and its value, and the section that it is in. A line that is neither is an error, which names
+// it; the rest is read all the same.
+func iniLines(file, text string, do func(section, key string, value located)) (err error) {
 	section := ""
 	joinedLines(text, "#;", func(n int, line string) {
 		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
@@ -139,15 +161,10 @@ func (f iniFile) add(file, text string) (err error) {
 		}
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
-			if err == nil {
-				err = fmt.Errorf("%s: want [section] or key = value, got %.60q", place(file, n), line)
-			}
+			err = orError(err, fmt.Errorf("%s: want [Section] or Key=value, got %.60q", place(file, n), line))
 			return
 		}
-		if f[section] == nil {
-			f[section] = map[string]located{}
-		}
-		f[section][strings.TrimSpace(key)] = located{strings.TrimSpace(value), place(file, n)}
+		do(section, strings.TrimSpace(key), located{strings.TrimSpace(value), place(file, n)})
 	})
 	return err
 }

@@ -45,11 +45,7 @@ func (s *Surveys) setCoreLimit(f event.Fact) error {
 		files = append([]string{main}, files...)
 	}
 	limited, malformed := false, error(nil)
-	for _, file := range files {
-		text, _, err := s.configText(file)
-		if err != nil {
-			return err
-		}
+	err = s.eachText(files, func(file, text string) {
 		joinedLines(text, "#", func(n int, line string) {
 			zero, about, err := coreLimit(line)
 			if err != nil && malformed == nil {
@@ -59,6 +55,9 @@ func (s *Surveys) setCoreLimit(f event.Fact) error {
 				limited = zero
 			}
 		})
+	})
+	if err != nil {
+		return err
 	}
 	f.Set("limited", limited)
 	return malformed

@@ -200,14 +200,13 @@ func (s *Surveys) modprobeRules(report func(event.Fact)) (*modprobeRules, error)
 	if err != nil {
 		return nil, err
 	}
-	for _, file := range files {
-		text, _, err := s.configText(file)
-		if err != nil {
-			return nil, err
-		}
+	err = s.eachText(files, func(file, text string) {
 		for _, f := range rules.add(file, text) {
 			report(f)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	line, err := s.Proc().Read("cmdline", maxConfigText)
 	if err != nil && !errors.Is(err, ErrNotLive) {
