@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"debug/elf"
 	"fmt"
@@ -168,7 +169,7 @@ func setAuditd(f event.Fact, file, text string) (wrong error) {
 	joinedLines(text, "#", func(n int, line string) {
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
-			wrong = orError(wrong, fmt.Errorf("%s: want key = value, got %.60q", place(file, n), line))
+			wrong = cmp.Or(wrong, fmt.Errorf("%s: want key = value, got %.60q", place(file, n), line))
 			return
 		}
 		values[strings.ToLower(strings.TrimSpace(key))] = strings.TrimSpace(value)
@@ -184,7 +185,7 @@ func setAuditd(f event.Fact, file, text string) (wrong error) {
 	}
 	for _, key := range auditdActions {
 		action, _, _ := strings.Cut(strings.ToLower(values[key]), " ")
-		values[key] = orText(action, "ignore")
+		values[key] = cmp.Or(action, "ignore")
 		f.Set(key, values[key])
 	}
 	for _, key := range []string{"log_file", "log_group"} {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -93,7 +94,7 @@ func (set *auditSet) parseAuditLine(words []string) (r auditRule, isRule bool, e
 		}
 		switch option {
 		case "-w":
-			r.watch, r.list, r.action, r.perm, isRule = true, "exit", "always", orText(r.perm, "rwxa"), true
+			r.watch, r.list, r.action, r.perm, isRule = true, "exit", "always", cmp.Or(r.perm, "rwxa"), true
 			r.path, r.syscalls = trimSlash(value), []string{allSyscalls}
 		case "-a", "-A":
 			isRule = true
@@ -322,7 +323,7 @@ func oneName(file string) string {
 
 // identity is what two rules must have in common to be taken for the same.
 func (r *auditRule) identity() string {
-	file := orText(r.path, r.dir)
+	file := cmp.Or(r.path, r.dir)
 	return strings.Join([]string{r.list, r.action, r.arch, file, r.key}, "|")
 }
 
@@ -436,7 +437,7 @@ func (r *auditRule) kernelCalls(mask []byte, numbers map[string]int) {
 		r.syscalls = []string{allSyscalls}
 		return
 	}
-	column, ok := numbers[orText(r.arch, "b64")]
+	column, ok := numbers[cmp.Or(r.arch, "b64")]
 	for name, of := range auditSyscalls {
 		if n := of[column]; ok && n >= 0 && native.Uint32(mask[4*(n/32):])>>(n%32)&1 == 1 {
 			r.syscalls = append(r.syscalls, name)

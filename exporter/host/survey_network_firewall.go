@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"path"
@@ -249,7 +250,7 @@ func (s *Surveys) ufwFamily(v *firewallState, family, suffix string, defaults ma
 		if err == nil && exists {
 			err = parseRestore(file, text, family, v.configured)
 		}
-		wrong = orError(wrong, err)
+		wrong = cmp.Or(wrong, err)
 	}
 	table := v.configured.table(family, "iptables filter")
 	prefix := "ufw" + suffix + "-"
@@ -297,10 +298,10 @@ func (s *Surveys) iptablesConfigured(v *firewallState) error {
 	for _, row := range iptablesFiles {
 		text, exists, err := s.configText(row.file)
 		if err == nil && exists {
-			v.fact.Source, set.source = orText(v.fact.Source, row.file), orText(set.source, row.file)
+			v.fact.Source, set.source = cmp.Or(v.fact.Source, row.file), cmp.Or(set.source, row.file)
 			err = parseRestore(row.file, text, row.family, set)
 		}
-		wrong = orError(wrong, err)
+		wrong = cmp.Or(wrong, err)
 	}
 	if len(set.tables) > 0 {
 		v.configured = set
@@ -335,7 +336,7 @@ func (s *Surveys) firewalld(v *firewallState) error {
 	if level, ok := conf["LogDenied"]; ok {
 		v.fact.Set("logging", level.text != "off")
 	}
-	name := orText(conf["DefaultZone"].text, "public")
+	name := cmp.Or(conf["DefaultZone"].text, "public")
 	v.fact.Set("zone", name)
 	var zone firewalldZone
 	if found, err := s.firewalldFile("zones", name, &zone); err != nil || !found {

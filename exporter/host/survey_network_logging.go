@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -108,7 +109,7 @@ func (l *loggingState) read() error {
 		if l.in.state(&otherLoggers[i]).inUse() {
 			l.daemons = append(l.daemons, otherLoggers[i].name)
 			sends, e := l.s.sends(otherLoggers[i].name)
-			if err = orError(err, e); sends {
+			if err = cmp.Or(err, e); sends {
 				l.shippers = append(l.shippers, otherLoggers[i].name)
 			}
 		}
@@ -124,7 +125,7 @@ func (l *loggingState) read() error {
 	there, e := l.s.there("/var/log/journal")
 	storage := l.storage()
 	l.persistent = storage == "persistent" || storage == "auto" && there
-	return orError(orError(err, e), orError(l.confErr, orError(l.uploadErr, l.syslogErr)))
+	return cmp.Or(cmp.Or(err, e), cmp.Or(l.confErr, cmp.Or(l.uploadErr, l.syslogErr)))
 }
 
 // sends says whether another syslog daemon sends to other machines.
@@ -166,7 +167,7 @@ func (l *loggingState) logger() event.Fact {
 
 func (l *loggingState) storage() string {
 	value, _ := l.conf.get("Journal", "Storage")
-	return orText(strings.ToLower(value.text), "auto")
+	return cmp.Or(strings.ToLower(value.text), "auto")
 }
 
 func (l *loggingState) journalOn(key string, otherwise bool) bool {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -93,7 +94,7 @@ func (s *Surveys) eximListens() (string, []string, bool, error) {
 	values, err := s.shellFile(debian)
 	if err != nil || values != nil {
 		where, ok := values["dc_local_interfaces"]
-		return debian, colonList(orText(where.text, "all")), ok, err // an empty one is every address
+		return debian, colonList(cmp.Or(where.text, "all")), ok, err // an empty one is every address
 	}
 	file, err := s.firstThere("/etc/exim/exim.conf", "/etc/exim4/exim4.conf")
 	if err != nil || file == "" {

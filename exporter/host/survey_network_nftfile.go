@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -238,7 +239,7 @@ func (p *nftParser) include(pattern string) {
 	}
 	files, err := p.s.glob(pattern)
 	if err != nil {
-		p.wrong = orError(p.wrong, err)
+		p.wrong = cmp.Or(p.wrong, err)
 		return
 	}
 	for _, file := range files {
@@ -248,21 +249,14 @@ func (p *nftParser) include(pattern string) {
 		}
 		text, _, err := p.s.configText(file)
 		if err != nil {
-			p.wrong = orError(p.wrong, err)
+			p.wrong = cmp.Or(p.wrong, err)
 			continue
 		}
 		inner := *p
 		inner.file, inner.tokens, inner.at, inner.depth, inner.wrong = file, nftTokens(text), 0, p.depth+1, nil
 		inner.statements()
-		p.wrong = orError(p.wrong, inner.wrong)
+		p.wrong = cmp.Or(p.wrong, inner.wrong)
 	}
-}
-
-func orError(first, then error) error {
-	if first != nil {
-		return first
-	}
-	return then
 }
 
 // tableName reads [FAMILY] NAME, and says whether the table filters what goes to and from the machine.

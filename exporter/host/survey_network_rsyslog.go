@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -330,12 +331,12 @@ func (r *rsyslogReader) action(p map[string]string) {
 			c.defaulted = true
 		}
 	case "omfwd":
-		protocol := orText(p["protocol"], "udp")
-		r.forward(protocol, p["target"], orText(p["port"], "514"), (p["streamdrivermode"] == "1" || p["streamdriver.mode"] == "1") && (p["streamdriver"] != "" || p["streamdriver.name"] != "" || c.tlsDefault))
+		protocol := cmp.Or(p["protocol"], "udp")
+		r.forward(protocol, p["target"], cmp.Or(p["port"], "514"), (p["streamdrivermode"] == "1" || p["streamdriver.mode"] == "1") && (p["streamdriver"] != "" || p["streamdriver.name"] != "" || c.tlsDefault))
 	case "omrelp":
 		r.forward("relp", p["target"], p["port"], on(p["tls"]))
 	case "omkafka", "omelasticsearch", "omhttp", "omamqp1", "omgssapi":
-		r.forward(p["type"], orText(p["server"], p["broker"]), "", on(p["usehttps"]))
+		r.forward(p["type"], cmp.Or(p["server"], p["broker"]), "", on(p["usehttps"]))
 	}
 }
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path"
@@ -128,7 +129,7 @@ func (s *Surveys) runsAs(ran []ranProgram, configured string, programs ...string
 			user = name
 		}
 	}
-	return orText(user, configured)
+	return cmp.Or(user, configured)
 }
 
 // chrony reads chrony.conf and what it includes.
@@ -187,7 +188,7 @@ func (s *Surveys) chronyLines(text string, t *timeSettings) (more []string, err 
 			suffix := map[string]string{"confdir": ".conf", "sourcedir": ".sources"}[strings.ToLower(words[0])]
 			var wrong error
 			found, wrong = s.dropIns(words[1:], suffix)
-			err = orError(err, wrong)
+			err = cmp.Or(err, wrong)
 		}
 		more = append(more, found...)
 	})
@@ -197,7 +198,7 @@ func (s *Surveys) chronyLines(text string, t *timeSettings) (more []string, err 
 // globOr keeps the first error.
 func (s *Surveys) globOr(pattern string, before error) ([]string, error) {
 	files, err := s.glob(pattern)
-	return files, orError(before, err)
+	return files, cmp.Or(before, err)
 }
 
 // timesyncd reads timesyncd.conf and its drop-ins. Servers that nobody has set are compiled in, or come from the network.
@@ -209,7 +210,7 @@ func (s *Surveys) timesyncd(t *timeSettings) error {
 		if !ok {
 			continue
 		}
-		t.source = orText(t.source, value.at)
+		t.source = cmp.Or(t.source, value.at)
 		for _, name := range strings.Fields(value.text) {
 			t.server(name, false)
 		}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"path"
 	"strings"
 )
@@ -68,7 +69,7 @@ func (s *Surveys) readUnit(u *systemdUnit) error {
 
 // add reads one more file of the unit.
 func (u *systemdUnit) add(file, text string) {
-	u.wrong = orError(u.wrong, iniLines(file, text, func(section, key string, value located) {
+	u.wrong = cmp.Or(u.wrong, iniLines(file, text, func(section, key string, value located) {
 		key = section + "." + key
 		if value.text == "" {
 			delete(u.values, key)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"path"
@@ -274,7 +275,7 @@ func (s *Surveys) unitGuard(f event.Fact, u *unitFile, said *systemdUnit) event.
 	}
 	user := said.last("Service.User")
 	if unitType(u.name) == "service" {
-		f.Set("user", orText(user, "root"))
+		f.Set("user", cmp.Or(user, "root"))
 	}
 	foreign := []string{}
 	for _, file := range all {
@@ -287,13 +288,6 @@ func (s *Surveys) unitGuard(f event.Fact, u *unitFile, said *systemdUnit) event.
 		}
 	}
 	return f.Set("foreign", foreign).Set("guarded", len(foreign) == 0)
-}
-
-func orText(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // changeable says whether somebody beside root, and a user, may write to a file.

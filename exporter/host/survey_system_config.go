@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -161,7 +162,7 @@ func iniLines(file, text string, do func(section, key string, value located)) (e
 		}
 		key, value, ok := strings.Cut(line, "=")
 		if !ok {
-			err = orError(err, fmt.Errorf("%s: want [Section] or Key=value, got %.60q", place(file, n), line))
+			err = cmp.Or(err, fmt.Errorf("%s: want [Section] or Key=value, got %.60q", place(file, n), line))
 			return
 		}
 		do(section, strings.TrimSpace(key), located{strings.TrimSpace(value), place(file, n)})
