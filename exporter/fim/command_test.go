@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -22,6 +23,10 @@ import (
 
 	"github.com/yagura-io/yagura/exporter/fim/image"
 )
+
+// The main thread stays the main goroutine's: one that went into a root of its own would never end, and be asked for the root of
+// the whole process.
+func init() { runtime.LockOSThread() }
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"yagura": program}) }
 
