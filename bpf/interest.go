@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -147,28 +148,50 @@ func planWith(i event.Interest, paths bool) *callPlan {
 	if i.Env {
 		p.switches.Env = 1
 	}
-	done := map[event.Type]bool{}
+	kept := map[string]event.Type{} // paths of each type, and under which they are kept
 	for nr, t := range callTypes {
 		r := recipe(t)
-		for bit, term := range limitTerms(i.Terms[t]) {
-			if !kernelPath(&r) || !paths {
-				term.Paths = nil
+		terms := slices.Clone(limitTerms(i.Terms[t]))
+		for bit := range terms {
+			if !paths || !knowsPaths(&r, terms[bit]) {
+				terms[bit].Paths = nil
 			}
-			r.allow(term, 1<<bit)
-			r.Keys |= keysOf(term.Paths)
-			if !done[t] {
-				p.addPaths(t, term.Paths, 1<<bit)
+			r.allow(terms[bit], 1<<bit)
+			r.Keys |= keysOf(terms[bit].Paths)
+		}
+		same := pathsText(terms)
+		first, ok := kept[same]
+		if !ok {
+			first, kept[same] = t, t
+			for bit := range terms {
+				p.addPaths(t, terms[bit].Paths, 1<<bit)
 			}
 		}
+		r.Paths = uint16(first)
 		r.leaveProcesses(t)
 		if i.Entry[t] && (r.Text0 != fromNothing || r.Text1 != fromNothing) {
 			r.Entry = 1
 		}
-		done[t] = true
 		p.add(nr, r)
 	}
 	p.spread()
 	return p
+}
+
+// pathsText is one text for terms that have the same paths.
+func pathsText(terms []event.Term) string {
+	var b strings.Builder
+	for bit, t := range terms {
+		if t.Paths == nil {
+			continue
+		}
+		for kind, of := range [][]string{t.Paths.Exact, t.Paths.Prefixes, t.Paths.Names} {
+			for _, path := range of {
+				fmt.Fprintf(&b, "%d %d %s\x00", bit, kind, path)
+			}
+		}
+	}
+	return b.String()
 }
 
 // add keeps a recipe if anybody can want what it is for.
@@ -218,6 +241,9 @@ func (r *yaguraCallRecipe) allow(t event.Term, bit uint32) {
 	}
 	if t.Paths == nil {
 		r.Anywhere |= bit
+	}
+	if t.Resolved {
+		r.Resolved |= bit
 	}
 	r.Wanted |= bit
 }

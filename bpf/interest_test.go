@@ -166,6 +166,33 @@ func TestPlanGivesUpRatherThanForget(t *testing.T) {
 	}
 }
 
+func TestPlanKeepsThePathsOfSeveralTypesOnce(t *testing.T) {
+	t.Parallel()
+	term := pathTerm(event.PathSet{Prefixes: []string{"/etc", "/usr"}})
+	term.Resolved = true
+	i := event.Interest{Terms: map[event.Type][]event.Term{}}
+	for _, name := range []string{"openat", "unlink", "renameat2", "link"} {
+		i.Terms[typeNamed(t, name)] = []event.Term{term}
+	}
+	i.Terms[typeNamed(t, "creat")] = []event.Term{pathTerm(event.PathSet{Prefixes: []string{"/etc"}})}
+	p := planCalls(i)
+	if len(p.prefixes) != 3 {
+		t.Errorf("%d prefixes, want two, and that of creat", len(p.prefixes))
+	}
+	for nr, kind := range callTypes {
+		r := p.recipes[nr]
+		if r.Wanted == 0 {
+			continue
+		}
+		if link := kind == typeNamed(t, "link"); (r.Anywhere != 0) != link {
+			t.Errorf("%s: anywhere %b, want it of link alone", kind, r.Anywhere)
+		}
+		if _, ok := p.prefixes[prefixKey(event.Type(r.Paths), "/etc")]; !ok && r.Anywhere == 0 {
+			t.Errorf("%s: its paths are not under type %d", kind, r.Paths)
+		}
+	}
+}
+
 func TestPlanLeavesProcessesToTheirOwnEvents(t *testing.T) {
 	t.Parallel()
 	i := wanting(t, "execve", "clone", "procexit")

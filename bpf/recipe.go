@@ -72,6 +72,7 @@ func recipe(t event.Type) yaguraCallRecipe {
 	}
 	r.read(t.String())
 	r.describe(t.String())
+	r.Names = names[t.String()]
 	return r
 }
 
@@ -164,11 +165,27 @@ func (r *yaguraCallRecipe) describe(name string) {
 	}
 }
 
-// kernelPath says that the kernel can tell the path of what the call reached, since its result or an argument is a
-// descriptor of it. Of the others (unlink, rename, …) only the caller's spelling is known in the kernel, which a symbolic
-// link may make another one, so no path may keep them from user space.
-func kernelPath(r *yaguraCallRecipe) bool {
-	return r.OpenFlags != fromNothing || r.Text0 == fromNothing && r.Text1 == fromNothing && r.Fd != fromNothing
+// Bits of call_recipe.names: enum call_names.
+const (
+	name0 = 1 << iota
+	name1
+	nameFollowed // or told by its inode, which may have other names
+)
+
+// names are the texts that name what is changed, of calls that leave no descriptor of it behind. Not among them are calls by
+// whose name the kernel would not know what is meant: link, which also follows, and mounts.
+var names = map[string]uint8{
+	"unlink": name0, "unlinkat": name0, "rmdir": name0, "mkdir": name0, "mkdirat": name0, "mknod": name0, "mknodat": name0,
+	"rename": name0 | name1, "renameat": name0 | name1, "renameat2": name0 | name1, "symlink": name1, "symlinkat": name1,
+	"truncate": name0 | nameFollowed, "chmod": name0 | nameFollowed, "fchmodat": name0 | nameFollowed, "fchmodat2": name0 | nameFollowed,
+	"chown": name0 | nameFollowed, "lchown": name0 | nameFollowed, "fchownat": name0 | nameFollowed,
+}
+
+// knowsPaths says whether the kernel can tell if a call is about a path of a term. It can if the result or an argument is a
+// descriptor of it. Of the others (unlink, rename, …) it has but the caller's spelling, which a symbolic link may make another
+// path: those that ask for where it leads are let through where that is not sure, and all who ask for the spelling.
+func knowsPaths(r *yaguraCallRecipe, t event.Term) bool {
+	return t.Resolved && r.Names != 0 || r.OpenFlags != fromNothing || r.Text0 == fromNothing && r.Text1 == fromNothing && r.Fd != fromNothing
 }
 
 // ringOperations is the system call that each operation of io_uring replaces, by the number of the operation

@@ -269,7 +269,9 @@ static __always_inline int completed(struct io_kiocb *req, s32 result, u32 flags
 	if (!(flags & IORING_CQE_F_MORE))
 		bpf_map_delete_elem(&ring_requests, &key);
 	s->e.result = result;
-	if (result >= 0 && opens_into_ring(req)) {
+	if (s->r.names) { /* where they start is of another task, perhaps */
+		s->r.anywhere = ALL_TERMS;
+	} else if (result >= 0 && opens_into_ring(req)) {
 		s->r.fd = FROM_NOTHING;
 		s->r.anywhere = ALL_TERMS;
 	} else if (s->r.fd >= 0) {

@@ -96,6 +96,7 @@ type yaguraCallRecipe struct {
 	Opens     [16]uint32
 	Families  [4]uint32
 	Anywhere  uint32
+	Resolved  uint32
 	Wanted    uint32
 	Type      uint16
 	Fd        int8
@@ -111,7 +112,9 @@ type yaguraCallRecipe struct {
 	WordBytes uint8
 	Keys      uint8
 	Entry     uint8
-	Reserved  uint8
+	Names     uint8
+	Paths     uint16
+	Reserved  uint16
 }
 
 type yaguraCallSwitches struct {
@@ -568,6 +571,7 @@ const (
 	yaguraVarL7SampleType         = "l7_sample_type"
 	yaguraVarL7Settings           = "l7_settings"
 	yaguraVarL7TotalsType         = "l7_totals_type"
+	yaguraVarPlaces               = "places"
 	yaguraVarRingCalls            = "ring_calls"
 	yaguraVarSelfFound            = "self_found"
 	yaguraVarSelfTgid             = "self_tgid"
@@ -783,6 +787,7 @@ type yaguraVariableSpecs struct {
 	L7SampleType      *ebpf.VariableSpec `ebpf:"l7_sample_type"`
 	L7Settings        *ebpf.VariableSpec `ebpf:"l7_settings"`
 	L7TotalsType      *ebpf.VariableSpec `ebpf:"l7_totals_type"`
+	Places            *ebpf.VariableSpec `ebpf:"places"`
 	RingCalls         *ebpf.VariableSpec `ebpf:"ring_calls"`
 	SelfFound         *ebpf.VariableSpec `ebpf:"self_found"`
 	SelfTgid          *ebpf.VariableSpec `ebpf:"self_tgid"`
@@ -964,6 +969,7 @@ type yaguraVariables struct {
 	L7SampleType      *ebpf.Variable `ebpf:"l7_sample_type"`
 	L7Settings        *ebpf.Variable `ebpf:"l7_settings"`
 	L7TotalsType      *ebpf.Variable `ebpf:"l7_totals_type"`
+	Places            *ebpf.Variable `ebpf:"places"`
 	RingCalls         *ebpf.Variable `ebpf:"ring_calls"`
 	SelfFound         *ebpf.Variable `ebpf:"self_found"`
 	SelfTgid          *ebpf.Variable `ebpf:"self_tgid"`

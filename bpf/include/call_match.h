@@ -97,7 +97,7 @@ __noinline u32 name_terms(u32 off, u32 n)
 	if (!changed && s->is_named)
 		return s->name_terms;
 	s->is_named = 1;
-	s->name.type = s->e.type;
+	s->name.type = s->r.paths;
 	u32 *found = bpf_map_lookup_elem(&path_names, &s->name);
 	return s->name_terms = found ? *found : 0;
 }
@@ -116,7 +116,7 @@ __noinline u32 path_terms(u32 off, u32 n, u32 leaf)
 		if (!changed && n <= PATH_KEY_BYTES && n == s->judged_bytes)
 			return s->judged_terms;
 		s->prefix.bits = sizeof(s->prefix) * 8 - 32;
-		s->prefix.type = s->e.type;
+		s->prefix.type = s->r.paths;
 		u32 *found = bpf_map_lookup_elem(&path_prefixes, &s->prefix);
 		if (found)
 			terms = *found;
@@ -152,7 +152,8 @@ static __always_inline u32 open_terms(struct call_scratch *s, u32 flags, u32 mod
 	if (s->e.flags & CALL_CREATED)
 		how |= 8;
 	barrier_var(how); /* the verifier wants to see the bound */
-	return s->r.opens[how & 15];
+	u32 terms = s->r.opens[how & 15];
+	return flags & O_TRUNC ? terms | s->r.opens[(how | 2) & 15] : terms; /* which changes the file, too */
 }
 
 static __always_inline u32 family_terms(struct call_scratch *s, u32 family)

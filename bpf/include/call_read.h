@@ -4,6 +4,7 @@
 #define YAGURA_CALL_READ_H
 
 #include "call_match.h"
+#include "call_names.h"
 #include "socket.h"
 #include "task.h"
 
@@ -60,9 +61,13 @@ __noinline int add_text(u64 pointer, u32 section)
 	u64 kept = s->strings[section];
 	long n = kept ? bpf_probe_read_kernel_str(s->data + off, PATH_MAX_BYTES, (void *)kept)
 		      : bpf_probe_read_user_str(s->data + off, PATH_MAX_BYTES, (void *)pointer);
-	if (n <= 0) {
+	if (n < 0) {
 		s->e.flags |= CALL_FAULT0 << section;
 		return 0;
+	}
+	if (!n) { /* an empty string, without its NUL: so before 6.13 or so */
+		s->data[off] = 0;
+		n = 1;
 	}
 	if (n == PATH_MAX_BYTES)
 		s->e.flags |= CALL_CUT0 << section;
@@ -105,6 +110,22 @@ __noinline int add_path(u32 section, u32 cut)
 	return 0;
 }
 
+/* Appends where text 0 begins for text 1, which begins there, too. */
+__noinline int repeat_dir(void)
+{
+	struct call_scratch *s = scratch();
+	u32 off;
+
+	if (!s || !room_for_section(s, &off))
+		return 0;
+	u64 n = s->e.lengths[SECTION_DIR0], from = off - n;
+	if (n > PATH_MAX_BYTES)
+		return 0;
+	bpf_probe_read_kernel(s->data + off, n, s->data + (from & (CALL_BYTES - 1)));
+	add_section(s, off, SECTION_DIR1, n);
+	return 0;
+}
+
 /* Appends where a text begins that is a relative path. */
 __noinline int add_dir(u32 text)
 {
@@ -130,7 +151,25 @@ __noinline int add_dir(u32 text)
 		s->walk.dentry = FOLLOW(file, f_path.dentry);
 		s->walk.mnt = FOLLOW(file, f_path.mnt);
 	}
-	return add_path(SECTION_DIR0 + text, CALL_DIR_CUT0 << text);
+	struct place from = {s->walk.dentry, s->walk.mnt};
+	if (text && from.dentry == s->from[0].dentry && from.mnt == s->from[0].mnt) {
+		s->from[1] = from;
+		return repeat_dir();
+	}
+	look_for_mounts(&s->walk, true);
+	add_path(SECTION_DIR0 + text, CALL_DIR_CUT0 << text);
+	look_for_mounts(&s->walk, false);
+	if (is_open_way(&s->walk))
+		s->from[text] = from;
+	return 0;
+}
+
+static __always_inline void add_dirs(struct call_scratch *s)
+{
+	if (s->r.text0 >= 0)
+		add_dir(0);
+	if (s->r.text1 >= 0)
+		add_dir(1);
 }
 
 /* Appends memory of the caller, or nothing if it cannot be read. */
@@ -349,20 +388,31 @@ static __always_inline u32 open_mode_of(struct call_scratch *s)
 	return s->r.open_flags == FROM_WORDS ? s->e.words[1] : call_arg(s, s->r.open_flags + 1);
 }
 
-/* The terms whose paths one of the call's is in, as it was passed or as the kernel resolves it. */
-static __always_inline u32 terms_of_paths(struct call_scratch *s, u32 file_at, bool file)
+static __always_inline bool is_absolute(struct call_scratch *s, u32 off)
 {
-	u32 found = s->r.anywhere;
+	return s->data[off & (CALL_BYTES - 1)] == '/';
+}
 
-	if (s->r.text0 >= 0)
-		found |= text_terms(0, s->e.lengths[SECTION_TEXT0]);
-	if (s->r.text1 >= 0)
-		found |= text_terms(s->e.lengths[SECTION_TEXT0], s->e.lengths[SECTION_TEXT1]);
+/* The terms whose paths one of the call's is in, as it was passed or as the kernel resolves it. */
+static __always_inline u32 terms_of_paths(struct call_scratch *s, u32 terms, u32 file_at, bool file)
+{
+	u32 found = s->r.anywhere, texts = 0, first = s->e.lengths[SECTION_TEXT0];
+
+	if (s->r.names) /* whose terms are all of one sort */
+		return found | terms_of_names(s, terms & ~found);
+	if (s->e.flags & CALL_FILE_CUT || (!file && s->r.text0 < 0 && s->r.text1 < 0))
+		return ALL_TERMS;
 	if (file)
-		found |= s->e.flags & CALL_FILE_CUT ? ALL_TERMS : path_terms(file_at, s->e.lengths[SECTION_FILE], s->e.lengths[SECTION_FILE] - (u32)s->walk.leaf);
-	if (s->r.text0 < 0 && s->r.text1 < 0 && !file)
-		found = ALL_TERMS;
-	return found;
+		found |= path_terms(file_at, s->e.lengths[SECTION_FILE], s->e.lengths[SECTION_FILE] - (u32)s->walk.leaf);
+	if (terms & s->r.resolved & ~found && (!file || file_has_other_paths(s)))
+		found |= s->r.resolved;
+	if (!(terms & ~found))
+		return found;
+	if (s->r.text0 >= 0)
+		texts |= text_terms(0, first) & (is_absolute(s, 0) ? ALL_TERMS : ~s->r.resolved);
+	if (s->r.text1 >= 0)
+		texts |= text_terms(first, s->e.lengths[SECTION_TEXT1]) & (is_absolute(s, first) ? ALL_TERMS : ~s->r.resolved);
+	return found | texts;
 }
 
 /* Puts a call together, whose texts are there, as long as some term can still match. Returns the terms that can. */
@@ -379,19 +429,22 @@ __noinline u32 gather(u32 terms)
 		return 0;
 	bool file = s->walk.dentry != NULL;
 	u32 file_at = s->walk.length;
-	if (file)
+	if (file) {
 		add_path(SECTION_FILE, CALL_FILE_CUT);
+		if (s->r.open_flags != FROM_NOTHING && !(s->e.flags & CALL_FILE_CUT))
+			remember(file_at, s->e.lengths[SECTION_FILE], s->e.lengths[SECTION_FILE] - (u32)s->walk.leaf);
+	}
+	if (s->r.names)
+		add_dirs(s);
 	if (terms & ~s->r.anywhere) { /* some term asks for a path */
-		terms &= terms_of_paths(s, file_at, file);
+		terms &= terms_of_paths(s, terms, file_at, file);
 		if (!terms)
 			return 0;
 	}
 	if (file)
 		add_inode();
-	if (s->r.text0 >= 0)
-		add_dir(0);
-	if (s->r.text1 >= 0)
-		add_dir(1);
+	if (!s->r.names)
+		add_dirs(s);
 	add_address();
 	add_data();
 	return terms;

@@ -38,6 +38,12 @@ struct {
 	__type(value, u32);
 } call_programs SEC(".maps");
 
+/* An object, and by which mount it is reached. Nothing keeps it from going away. */
+struct place {
+	struct dentry *dentry;
+	struct vfsmount *mnt;
+};
+
 /* One event while it is put together. What the functions need of it is in memory, and they take nothing but numbers: so
  * the verifier looks at each of them once, however often it is called. */
 struct call_scratch {
@@ -52,6 +58,9 @@ struct call_scratch {
 	u64 request;    /* address of the request of io_uring */
 	struct path_prefix prefix;
 	struct path_name name;
+	struct place found; /* of a name, by the path of so many bytes in data */
+	u32 found_at, found_bytes;
+	struct place from[2]; /* where the texts start that are relative; without a dentry if their paths do not lead there */
 	u32 judged_bytes, judged_terms; /* of the last path, whose head is in prefix */
 	u32 is_named, name_terms; /* of the name in its key */
 	char head[CLEAN_BYTES + 16];
@@ -129,8 +138,10 @@ static __always_inline bool begin_call(struct call_scratch *s, u32 syscall)
 	s->walk.length = 0;
 	s->strings[0] = s->strings[1] = 0;
 	s->hashes[0] = s->hashes[1] = 0;
+	s->from[0].dentry = s->from[1].dentry = NULL;
 	s->file = 0;
 	s->judged_bytes = 0;
+	s->found_bytes = 0;
 	s->is_named = 0;
 	s->e.type = r->type;
 	s->e.fd = -1;

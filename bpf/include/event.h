@@ -159,6 +159,9 @@ enum data_form { DATA_NONE, DATA_BY_RESULT, DATA_BY_LENGTH, DATA_VECTOR, DATA_ME
 /* Which keys are there for paths of this type. */
 enum call_keys { CALL_KEY_PREFIX = 1 << 0, CALL_KEY_NAME = 1 << 1 };
 
+/* Which texts name what a call changes, and whether that is what a symbolic link leads to that is named. */
+enum call_names { CALL_NAME0 = 1 << 0, CALL_NAME1 = 1 << 1, CALL_NAME_FOLLOWED = 1 << 2 };
+
 /* What to read of a call and which of its calls rules can match. A rule's condition is a sum of terms, of which the
  * kernel knows up to 32 a call by their bits: what cannot satisfy any stays here. */
 struct call_recipe {
@@ -166,6 +169,7 @@ struct call_recipe {
 	u32 opens[16];   /* by what open was asked: read 1, write 2, execute 4, created 8 */
 	u32 families[4]; /* by the socket's: another one or none, unix, inet, inet6 */
 	u32 anywhere;    /* terms that want no path */
+	u32 resolved;    /* terms that want the kernel's own path, where it is sure of it */
 	u32 wanted;      /* all terms; 0: nobody asks for this call */
 	u16 type;
 	s8 fd, text0, text1, dir0, dir1;
@@ -174,7 +178,9 @@ struct call_recipe {
 	u8 data_form, word_bytes;
 	u8 keys;  /* enum call_keys */
 	u8 entry; /* say whether a text was another one when the call began */
-	u8 reserved;
+	u8 names; /* enum call_names, of calls that leave no descriptor of it behind */
+	u16 paths; /* type under which the paths are kept */
+	u16 reserved;
 };
 
 /* What the programs ask before anything else. */

@@ -37,6 +37,10 @@
 #define O_TMPFILE_BIT 020000000
 #define FMODE_CREATED (1u << 20)
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630
+#define S_IFREG 0100000
+#define S_IFDIR 0040000
+#define BTRFS_SUPER_MAGIC 0x9123683e
+#define BTRFS_ROOT_INODE 256 /* of each subvolume */
 #define INVALID_ID 0xffffffff
 enum { PIDTYPE_PGID = 2, PIDTYPE_SID = 3 };
 enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT = 2, TCP_SYN_RECV = 3, TCP_FIN_WAIT1 = 4, TCP_CLOSE = 7, TCP_LAST_ACK = 9, TCP_LISTEN = 10 };
@@ -73,6 +77,10 @@ static __always_inline u64 read_word(const void *p)
 {
 	return typed((struct timespec64 *)p)->tv_sec;
 }
+
+/* Bits of d_flags by which another path may begin at a dentry: a mount, now or when somebody asks. They were macros, and
+ * moved down by one when DCACHE_COOKIE went; of either layout bit 15 to 17 are these, or say that the dentry is dead. */
+#define DCACHE_MANAGED 0x38000
 
 /* kernel_cap_t was two u32, low half first, until f122a08b197d (6.3) made it one u64: on a little-endian machine the
  * same eight bytes. */

@@ -16,6 +16,9 @@ struct walk {
 	u64 begin;  /* of the path in the buffer */
 	u64 leaf;   /* length of the last component */
 	u64 length; /* of the sections, for who puts an event together */
+	u64 looks;  /* for mount points, that is: */
+	u64 flags;  /* of all dentries on the way but those whose mounts it came out of */
+	u64 crossed;
 };
 
 struct path_buffer {
@@ -91,6 +94,11 @@ static __noinline int path_up(struct walk *w, struct path_buffer *b)
 
 	if (dentry == w->root_dentry && w->mnt == w->root_mnt)
 		return PATH_ROOT;
+	if (w->looks) {
+		if (!w->crossed)
+			w->flags |= FOLLOW(dentry, d_flags);
+		w->crossed = 0;
+	}
 	if (dentry == w->top) {
 		struct mount *m = (void *)w->mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *above = FOLLOW(m, mnt_parent);
@@ -98,6 +106,7 @@ static __noinline int path_up(struct walk *w, struct path_buffer *b)
 			return PATH_ROOT; /* the top of the mount tree: outside of the task's root */
 		w->dentry = FOLLOW(m, mnt_mountpoint);
 		enter_mount(w, (void *)above + bpf_core_field_offset(struct mount, mnt));
+		w->crossed = 1;
 		return PATH_ON;
 	}
 	read_dentry(&h, dentry);
@@ -114,6 +123,25 @@ static __noinline int path_up(struct walk *w, struct path_buffer *b)
 		b->bytes[--begin & (PATH_MAX_BYTES - 1)] = '/';
 	w->begin = begin;
 	return w->dentry == dentry ? PATH_END : PATH_ON; /* no directory above: a memfd, or unreachable */
+}
+
+static __always_inline void look_for_mounts(struct walk *w, bool looks)
+{
+	w->looks = looks;
+	if (looks)
+		w->flags = w->crossed = 0;
+}
+
+/* Whether a walk has ended at its task's root, rather than at a top that no path leads to. */
+static __always_inline bool at_root(struct walk *w)
+{
+	return w->dentry == w->root_dentry && w->mnt == w->root_mnt;
+}
+
+/* Whether a walk that has looked for mounts has come by a way that the path leads along, which none of them covers. */
+static __always_inline bool is_open_way(struct walk *w)
+{
+	return at_root(w) && !(w->flags & DCACHE_MANAGED);
 }
 
 /* Writes the path at w to the end of the buffer, and returns where it begins; 0 if its head is missing, and then begin

@@ -181,13 +181,19 @@ struct qstr {
 	const unsigned char *name;
 };
 struct inode;
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
 struct dentry {
+	unsigned int d_flags;
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
 };
 struct vfsmount {
 	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
 };
 struct mount {
 	struct mount *mnt_parent;
@@ -200,6 +206,7 @@ struct path {
 };
 struct super_block {
 	u32 s_dev;
+	struct dentry *s_root;
 	unsigned long s_magic;
 };
 struct timespec64 {
@@ -211,6 +218,7 @@ struct inode {
 	unsigned int i_nlink;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	u32 i_fsnotify_mask;
 };
 struct file {
 	unsigned int f_flags, f_mode;

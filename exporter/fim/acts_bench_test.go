@@ -96,18 +96,50 @@ func TestObserveOfWhatIsNoActDoesNotAllocate(t *testing.T) {
 
 // ---- what changes of an unwatched tree cost ----
 
-// busy are what a process does in the benchmark. A change is the making of a file, its removal, or new content.
-var busy = map[string]func(e *world) error{
-	"absolute, timed":     func(e *world) error { return timed(e.out("f")) },
-	"relative, timed":     func(e *world) error { return within(e.outside, func() error { return timed("f") }) },
-	"rewritten, timed":    func(e *world) error { return timedWrites(e.out("f")) },
-	"absolute, at a rate": func(e *world) error { return atRate(func() error { return makeAndRemove(e.out("f")) }) },
-	"relative, at a rate": func(e *world) error {
-		return within(e.outside, func() error { return atRate(func() error { return makeAndRemove("f") }) })
-	},
-	"rewritten, at a rate": func(e *world) error {
-		return atRate(func() error { return errorsOf(rewrite(e.out("f")), rewrite(e.out("f"))) })
-	},
+// twoChanges are what a process does in the benchmark, again and again, in a directory: the making of a file, its removal, new
+// content, another name or mode.
+var twoChanges = []struct {
+	how string
+	at  bool // by names in the working directory
+	do  func(dir string, name func(string) string) error
+}{
+	{"absolute", false, func(_ string, name func(string) string) error { return makeAndRemove(name("f")) }},
+	{"relative", true, func(_ string, name func(string) string) error { return makeAndRemove(name("f")) }},
+	{"at", false, func(dir string, _ func(string) string) error { return makeAndRemoveAt(dir) }},
+	{"rewritten", false, func(_ string, name func(string) string) error {
+		return errorsOf(rewrite(name("f")), rewrite(name("f")))
+	}},
+	{"rewritten_relative", true, func(_ string, name func(string) string) error {
+		return errorsOf(rewrite(name("f")), rewrite(name("f")))
+	}},
+	{"renamed", false, func(_ string, name func(string) string) error { return renameTwice(name("f"), name("g")) }},
+	{"renamed_relative", true, func(_ string, name func(string) string) error { return renameTwice(name("f"), name("g")) }},
+	{"mode", false, func(_ string, name func(string) string) error {
+		return errorsOf(unix.Chmod(name("f"), 0o600), unix.Chmod(name("f"), 0o644))
+	}},
+	{"mode_relative", true, func(_ string, name func(string) string) error {
+		return errorsOf(unix.Chmod(name("f"), 0o600), unix.Chmod(name("f"), 0o644))
+	}},
+}
+
+// busy are the processes of the benchmark, by their names: each kind of changes as fast as it can, and at a rate.
+var busy = busyProcesses()
+
+func busyProcesses() map[string]func(e *world) error {
+	all := map[string]func(e *world) error{}
+	for _, c := range twoChanges {
+		for name, run := range map[string]func(func() error) error{", timed": timeOf, ", at a rate": atRate} {
+			all[c.how+name] = func(e *world) error {
+				dir, name := e.outside, e.out
+				if c.at {
+					name = func(f string) string { return f }
+				}
+				two := func() error { return c.do(dir, name) }
+				return within(dir, func() error { return errorsOf(rewrite(name("f")), run(two)) })
+			}
+		}
+	}
+	return all
 }
 
 func errorsOf(a, b error) error {
@@ -135,15 +167,30 @@ func rewrite(name string) error {
 	return nil
 }
 
-func timed(name string) error { return timeOf(func() error { return makeAndRemove(name) }) }
-func timedWrites(name string) error {
-	return timeOf(func() error { return errorsOf(rewrite(name), rewrite(name)) })
+var outside = -1 // a descriptor of the directory
+
+func makeAndRemoveAt(dir string) (err error) {
+	if outside < 0 {
+		if outside, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+			return err
+		}
+	}
+	fd, err := unix.Openat(outside, "f", unix.O_CREAT|unix.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	unix.Close(fd)
+	return unix.Unlinkat(outside, "f", 0)
+}
+
+func renameTwice(one, other string) error {
+	return errorsOf(unix.Rename(one, other), unix.Rename(other, one))
 }
 
 // timeOf prints the time of one change in nanoseconds, of two that are made at a time: the best of short batches with rests
 // between, in which the ring buffer is read.
 func timeOf(two func() error) error {
-	const batch, batches = 100, 400
+	const batch, batches = 20, 1500
 	best := time.Hour
 	for range batches {
 		began := time.Now()
@@ -153,7 +200,7 @@ func timeOf(two func() error) error {
 			}
 		}
 		best = min(best, time.Since(began))
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(400 * time.Microsecond)
 	}
 	return os.WriteFile(os.Getenv(resultVariable), []byte(fmt.Sprint(float64(best.Nanoseconds())/batch/2)), 0o644)
 }
@@ -224,7 +271,8 @@ func asRules() event.Interest {
 func BenchmarkUnwatchedTree(b *testing.B) {
 	needBPF(b)
 	interests := map[string]event.Interest{"idle": {}, "rules": asRules(), "fim": InterestIn(benchmarkSets(b)), "both": asRules().Merge(InterestIn(benchmarkSets(b)))}
-	for _, how := range []string{"absolute", "relative", "rewritten"} {
+	for _, c := range twoChanges {
+		how := c.how
 		b.Run(how, func(b *testing.B) {
 			e := &world{outside: b.TempDir()}
 			change, busyFor, events := map[string]float64{}, map[string]float64{}, map[string]float64{}

@@ -1,6 +1,7 @@
 package fim
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -15,9 +16,8 @@ type effect struct {
 
 	follows bool // if a name is a symbolic link, what it leads to is meant
 
-	// Which of them leave the kernel. Below says that the kernel itself knows the path of the file, and so may keep to itself
-	// what is not below a watched one. Where it has but the caller's spelling, which a symbolic link may make another path,
-	// every call is told.
+	// Which of them leave the kernel. Below says that the kernel itself may know the path of the file, whatever the caller
+	// calls it, and so keep to itself what is not below a watched one. Of all others every call is told.
 	below    bool
 	families uint8 // of sockets, 0 for all
 }
@@ -56,35 +56,35 @@ var effects = []effect{
 	{call: "openat2", names: [2]KindSet{written}, file: written, below: true},
 	{call: "creat", names: [2]KindSet{written}, file: written, below: true},
 	{call: "open_by_handle_at", file: written}, // its file need not have a path
-	{call: "truncate", names: [2]KindSet{written}, follows: true},
+	{call: "truncate", names: [2]KindSet{written}, follows: true, below: true},
 	{call: "ftruncate", file: written, below: true},
 	{call: "copy_file_range", file: written, below: true},
 	{call: "sendfile", file: written, below: true, families: noSocket},
 
-	{call: "rename", names: [2]KindSet{left, arrived}},
-	{call: "renameat", names: [2]KindSet{left, arrived}},
-	{call: "renameat2", names: [2]KindSet{left, arrived}},
-	{call: "unlink", names: [2]KindSet{gone}},
-	{call: "unlinkat", names: [2]KindSet{gone}},
-	{call: "rmdir", names: [2]KindSet{gone}},
-	{call: "mkdir", names: [2]KindSet{made}},
-	{call: "mkdirat", names: [2]KindSet{made}},
-	{call: "mknod", names: [2]KindSet{made}},
-	{call: "mknodat", names: [2]KindSet{made}},
+	{call: "rename", names: [2]KindSet{left, arrived}, below: true},
+	{call: "renameat", names: [2]KindSet{left, arrived}, below: true},
+	{call: "renameat2", names: [2]KindSet{left, arrived}, below: true},
+	{call: "unlink", names: [2]KindSet{gone}, below: true},
+	{call: "unlinkat", names: [2]KindSet{gone}, below: true},
+	{call: "rmdir", names: [2]KindSet{gone}, below: true},
+	{call: "mkdir", names: [2]KindSet{made}, below: true},
+	{call: "mkdirat", names: [2]KindSet{made}, below: true},
+	{call: "mknod", names: [2]KindSet{made}, below: true},
+	{call: "mknodat", names: [2]KindSet{made}, below: true},
 	{call: "link", names: [2]KindSet{linked, made}},
 	{call: "linkat", names: [2]KindSet{linked, made}},
-	{call: "symlink", names: [2]KindSet{0, made}},
-	{call: "symlinkat", names: [2]KindSet{0, made}},
+	{call: "symlink", names: [2]KindSet{0, made}, below: true},
+	{call: "symlinkat", names: [2]KindSet{0, made}, below: true},
 	{call: "bind", names: [2]KindSet{made}, families: 1 << event.FamilyUnix}, // makes the file of a socket
 
-	{call: "chmod", names: [2]KindSet{allowed}, follows: true},
+	{call: "chmod", names: [2]KindSet{allowed}, follows: true, below: true},
 	{call: "fchmod", file: allowed, below: true},
-	{call: "fchmodat", names: [2]KindSet{allowed}, follows: true},
-	{call: "fchmodat2", names: [2]KindSet{allowed}, follows: true},
-	{call: "chown", names: [2]KindSet{owned}, follows: true},
-	{call: "lchown", names: [2]KindSet{owned}},
+	{call: "fchmodat", names: [2]KindSet{allowed}, follows: true, below: true},
+	{call: "fchmodat2", names: [2]KindSet{allowed}, follows: true, below: true},
+	{call: "chown", names: [2]KindSet{owned}, follows: true, below: true},
+	{call: "lchown", names: [2]KindSet{owned}, below: true},
 	{call: "fchown", file: owned, below: true},
-	{call: "fchownat", names: [2]KindSet{owned}, follows: true},
+	{call: "fchownat", names: [2]KindSet{owned}, follows: true, below: true},
 	{call: "setxattr", names: [2]KindSet{tagged}, follows: true},
 	{call: "lsetxattr", names: [2]KindSet{tagged}},
 	{call: "fsetxattr", file: tagged},
@@ -125,8 +125,8 @@ func effectsByType() []*effect {
 }
 
 // InterestIn is what must leave the kernel so that Acts can tell who has changed the files of watch sets. It allows more:
-// opens and calls about open files below every path that patterns of the sets begin with, in any container, and all calls by
-// names alone. Without watched paths it is nothing.
+// what is below every path that patterns of the sets begin with, in any container, or may be. Without watched paths it is
+// nothing.
 func InterestIn(s *Sets) event.Interest {
 	i := event.Interest{Terms: map[event.Type][]event.Term{}}
 	roots := slices.Concat(s.Roots(false), s.Roots(true))
@@ -151,7 +151,7 @@ func (e *effect) term(t event.Type, paths *event.PathSet) event.Term {
 		term.Families = e.families
 	}
 	if e.below {
-		term.Paths = paths
+		term.Paths, term.Resolved = paths, true
 	}
 	return term
 }
@@ -184,7 +184,20 @@ func pathsBelow(roots []string) *event.PathSet {
 	if prefixes[0] == "/" {
 		return nil
 	}
-	return &event.PathSet{Prefixes: prefixes}
+	return &event.PathSet{Prefixes: prefixes, Exact: above(roots, prefixes)}
+}
+
+// above are the directories above some roots that begin with none of the prefixes: who moves one moves what is in it.
+func above(roots, prefixes []string) (dirs []string) {
+	for _, root := range roots {
+		for dir := path.Dir(root); len(dir) > 1; dir = path.Dir(dir) {
+			if !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(dir, p) }) {
+				dirs = append(dirs, dir)
+			}
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
 }
 
 // shortest leaves out what begins with another one.

@@ -13,11 +13,16 @@ type Interest struct {
 
 // A Term is one way in which a call can match: all its constraints hold. The zero Term is satisfied by nothing; AnyTerm
 // by everything.
+//
+// Where a path leads, the kernel may not know for sure, or the file may have other paths: such calls satisfy a Term that asks for
+// it (Resolved), whatever its Paths. Where they are sure to lead elsewhere they do not, even if they are relative or were made
+// by their names alone (unlink, rename), which satisfy every other Term with Paths.
 type Term struct {
 	Results  Results
 	Opens    uint16   // by OpenHow: bit i allows an open that was asked for how i
 	Families uint8    // by FamilyOther to FamilyInet6: bit i allows a socket of that family, or another descriptor
 	Paths    *PathSet // nil: any path, or none
+	Resolved bool     // of Paths where it leads, however it is spelled
 }
 
 // Results is a set of signs of what a call returned.

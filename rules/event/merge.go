@@ -61,9 +61,14 @@ func withoutRepetition(terms []Term) []Term {
 	return kept
 }
 
-// or allows what either does, and what has the results of one and the opens of the other, and so on.
+// or allows what either does, and what has the results of one and the opens of the other, and so on. Terms that ask for where
+// paths lead and for how they are spelled have none in common.
 func (t Term) or(o Term) Term {
-	return Term{Results: t.Results | o.Results, Opens: t.Opens | o.Opens, Families: t.Families | o.Families, Paths: t.Paths.or(o.Paths)}
+	both := Term{Results: t.Results | o.Results, Opens: t.Opens | o.Opens, Families: t.Families | o.Families}
+	if t.Resolved == o.Resolved {
+		both.Paths, both.Resolved = t.Paths.or(o.Paths), t.Resolved
+	}
+	return both
 }
 
 func (s *PathSet) or(o *PathSet) *PathSet {
@@ -79,9 +84,14 @@ func sortedUnion(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// differences is how many signs, ways to open and families only one of two terms allows.
+// differences is how many signs, ways to open and families only one of two terms allows, and whether only one asks for where
+// paths lead.
 func (t Term) differences(o Term) int {
-	return count.OnesCount8(uint8(t.Results^o.Results)) + count.OnesCount16(t.Opens^o.Opens) + count.OnesCount8(t.Families^o.Families)
+	differ := 0
+	if t.Resolved != o.Resolved {
+		differ = 1
+	}
+	return differ + count.OnesCount8(uint8(t.Results^o.Results)) + count.OnesCount16(t.Opens^o.Opens) + count.OnesCount8(t.Families^o.Families)
 }
 
 // contains says that whatever satisfies o satisfies t.
@@ -96,7 +106,7 @@ func mostAlike(terms []Term) (one, other int) {
 		for j := i + 1; j < len(terms); j++ {
 			b := terms[j]
 			more := a.differences(b)
-			if (a.Paths == nil) != (b.Paths == nil) {
+			if (a.Paths == nil) != (b.Paths == nil) || a.Resolved != b.Resolved {
 				more += 100
 			}
 			if least < 0 || more < least {

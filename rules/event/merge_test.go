@@ -42,17 +42,21 @@ func TestMergeIsTheUnion(t *testing.T) {
 	}
 }
 
-// A small world of calls: all that a term can tell apart, with one path each.
+// A small world of calls: all that a term can tell apart, with one path each, which leads somewhere; empty if nobody knows where.
 type smallCall struct {
 	result       Results
 	open, family int
-	path         string
+	path, leads  string
 }
 
 func (t Term) allows(c smallCall) bool {
 	return t.Results&c.result != 0 && t.Opens&(1<<c.open) != 0 && t.Families&(1<<c.family) != 0 &&
-		(t.Paths == nil || slices.Contains(t.Paths.Exact, c.path) || slices.ContainsFunc(t.Paths.Prefixes, func(p string) bool { return strings.HasPrefix(c.path, p) }) ||
-			slices.Contains(t.Paths.Names, c.path[strings.LastIndexByte(c.path, '/')+1:]))
+		(t.Paths == nil || t.Paths.has(c.leads) || t.Resolved && c.leads == "" || !t.Resolved && t.Paths.has(c.path))
+}
+
+func (s *PathSet) has(path string) bool {
+	return path != "" && (slices.Contains(s.Exact, path) || slices.ContainsFunc(s.Prefixes, func(p string) bool { return strings.HasPrefix(path, p) }) ||
+		slices.Contains(s.Names, path[strings.LastIndexByte(path, '/')+1:]))
 }
 
 var smallPaths = []string{"/a", "/a/b", "/c", "/c/b", "/d"}
@@ -62,7 +66,9 @@ func smallWorld(yield func(smallCall)) {
 		for open := range 16 {
 			for family := range 4 {
 				for _, path := range smallPaths {
-					yield(smallCall{result, open, family, path})
+					for _, leads := range []string{path, "", "/a/b"} {
+						yield(smallCall{result, open, family, path, leads})
+					}
 				}
 			}
 		}
@@ -71,7 +77,7 @@ func smallWorld(yield func(smallCall)) {
 
 func randomTerms(r *rand.Rand, most int) (terms []Term) {
 	for range r.IntN(most + 1) {
-		t := Term{Results: Results(r.IntN(8)), Opens: uint16(r.Uint32()), Families: uint8(r.IntN(16))}
+		t := Term{Results: Results(r.IntN(8)), Opens: uint16(r.Uint32()), Families: uint8(r.IntN(16)), Resolved: r.IntN(2) == 0}
 		path := smallPaths[r.IntN(len(smallPaths))]
 		switch r.IntN(4) {
 		case 0:
@@ -124,7 +130,7 @@ func texts(terms []Term) string {
 	for _, t := range terms {
 		fmt.Fprintf(&b, "{%d %x %x", t.Results, t.Opens, t.Families)
 		if t.Paths != nil {
-			fmt.Fprintf(&b, " %v", *t.Paths)
+			fmt.Fprintf(&b, " %v %v", *t.Paths, t.Resolved)
 		}
 		b.WriteString("}")
 	}
