@@ -459,6 +459,7 @@ static __always_inline struct l7_conn *l7_ending(struct l7_scratch *s, u64 key)
 	if (!c)
 		return NULL;
 	struct owner o = {.slot = c->slot, .generation = c->generation};
+	s->run.looker = L7_OF_INTERRUPTS;
 	s->run.key = key;
 	s->run.now = bpf_ktime_get_boot_ns();
 	s->run.slot = owner_slot(&o);
