@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -15,12 +13,14 @@ import (
 	"time"
 
 	"github.com/grafana/regexp"
+	remoteapi "github.com/prometheus/client_golang/exp/api/remote"
 	"github.com/prometheus/common/route"
 	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/model/labels"
-	"github.com/prometheus/prometheus/promql/parser"
-	"github.com/prometheus/prometheus/rules"
+	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/tsdb"
+	"github.com/prometheus/prometheus/util/httputil"
+	"github.com/prometheus/prometheus/util/notifications"
 	v1 "github.com/prometheus/prometheus/web/api/v1"
 )
 
@@ -40,10 +40,15 @@ var served = []string{
 	"metadata",
 	"targets",
 	"targets/metadata",
+	"targets/relabel_steps",
 	"scrape_pools",
+	"scrape_pools/config",
 	"rules",
 	"alerts",
 	"alertmanagers",
+	"read",
+	"features",
+	"notifications",
 	"status/buildinfo",
 	"status/runtimeinfo",
 	"status/config",
@@ -53,53 +58,80 @@ var served = []string{
 	"status/walreplay",
 }
 
-// newAPI builds Prometheus' own API handler over the store, and lets through what is served.
-func (s *Store) newAPI(log *slog.Logger, expressions parser.Parser) http.Handler {
-	api := v1.NewAPI(
+// Remote reads that run at once, and what one may hold.
+const (
+	maxReads       = 10
+	maxReadSamples = 50_000_000
+	maxReadFrame   = 1 << 20
+)
+
+// newHandler builds Prometheus' own API handler over the store, and lets through what is served.
+func (s *Store) newHandler() http.Handler {
+	router := route.New().WithPrefix("/api/v1")
+	s.newAPI().Register(router)
+	mux := http.NewServeMux()
+	for _, path := range served {
+		mux.Handle("/api/v1/"+path, router)
+	}
+	mux.Handle("/api/v1/write", s.receiver(router, "remote_write_receiver", func(c Config) bool { return c.RemoteWriteReceiver }))
+	mux.Handle("/api/v1/otlp/v1/metrics", s.receiver(router, "otlp_receiver", func(c Config) bool { return c.OTLPReceiver }))
+	mux.Handle("/federate", s.whenReady(httputil.CompressionHandler{Handler: s.newFederation()}.ServeHTTP))
+	mux.HandleFunc("/", noSuchEndpoint)
+	return s.whenStoring(mux)
+}
+
+func noSuchEndpoint(w http.ResponseWriter, r *http.Request) {
+	refuse(w, http.StatusNotFound, "not_found", fmt.Sprintf("no such endpoint: %s", r.URL.Path))
+}
+
+// receiver lets samples in where the configuration wants them.
+func (s *Store) receiver(next http.Handler, setting string, on func(Config) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !on(s.plan.Load().config) {
+			refuse(w, http.StatusNotFound, "not_found", fmt.Sprintf("no such endpoint: %s: store.%s is off", r.URL.Path, setting))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Store) newAPI() *v1.API {
+	listen := s.opts.ExternalURL
+	return v1.NewAPI(
 		s.engine,
-		s.db,
-		nil, nil, // no appender: nothing is written through the API
-		s.db,
+		s.queryable,
+		s.guard, s.guard,
+		s.local.(storage.ExemplarQueryable), // both kinds are
 		func(context.Context) v1.ScrapePoolsRetriever { return s.scraper },
 		func(context.Context) v1.TargetRetriever { return s.scraper },
-		func(context.Context) v1.AlertmanagerRetriever { return none{} },
-		func() config.Config { return *s.config },
+		func(context.Context) v1.AlertmanagerRetriever { return s.notifier },
+		func() config.Config { return *s.plan.Load().merged },
 		map[string]string{}, // flags
-		v1.GlobalURLOptions{ListenAddress: s.opts.ExternalURL.Host, Host: s.opts.ExternalURL.Host, Scheme: s.opts.ExternalURL.Scheme},
+		v1.GlobalURLOptions{ListenAddress: listen.Host, Host: listen.Host, Scheme: listen.Scheme},
 		s.whenReady,
 		readOnly{s.db, s.stats},
 		s.opts.Path,
 		false,    // no admin endpoints
 		false, 0, // no search
-		log,
-		func(context.Context) v1.RulesRetriever { return none{} },
-		0, 1, 1<<20, // remote read, which is not served
+		s.internals,
+		func(context.Context) v1.RulesRetriever { return s.rules },
+		maxReadSamples, maxReads, maxReadFrame,
 		false,                    // not an agent
 		regexp.MustCompile(`^$`), // no other web site may read us
 		s.runtimeInfo,
 		&v1.PrometheusVersion{Version: prometheusVersion, Revision: strings.TrimSpace("embedded in yagura " + s.opts.Version), GoVersion: runtime.Version()},
-		nil, nil, // notifications
-		s.registry, nil,
-		nil,        // statistics as Prometheus renders them
-		false, nil, // no remote write receiver
-		false, false, false, // no OTLP receiver
-		false,
+		func() []notifications.Notification { return []notifications.Notification{} }, nil,
+		s.registry, s.registry,
+		nil, // statistics as Prometheus renders them
+		true, remoteapi.MessageTypes{remoteapi.WriteV1MessageType, remoteapi.WriteV2MessageType},
+		true, false, false, // OTLP, without deltas
+		true, // start timestamps become zeros
 		lookback,
 		false, false,
-		nil, nil,
+		nil, s.features,
 		v1.OpenAPIOptions{IncludePaths: []string{"none"}},
 		expressions,
 	)
-	router := route.New().WithPrefix("/api/v1")
-	api.Register(router)
-	mux := http.NewServeMux()
-	for _, path := range served {
-		mux.Handle("/api/v1/"+path, router)
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, http.StatusNotFound, "not_found", fmt.Sprintf("no such endpoint: %s", r.URL.Path))
-	})
-	return mux
 }
 
 func (s *Store) whenReady(next http.HandlerFunc) http.HandlerFunc {
@@ -133,12 +165,12 @@ func (s *Store) runtimeInfo() (v1.RuntimeInfo, error) {
 		Hostname:            host,
 		ServerTime:          time.Now().UTC(),
 		ReloadConfigSuccess: true,
-		LastConfigTime:      s.birth,
+		LastConfigTime:      time.UnixMilli(s.reloaded.Load()),
 		CorruptionCount:     s.corruptions(),
 		GoroutineCount:      runtime.NumGoroutine(),
 		GOMAXPROCS:          runtime.GOMAXPROCS(0),
 		GOMEMLIMIT:          limit,
-		StorageRetention:    s.opts.Config.Retention.String(),
+		StorageRetention:    s.plan.Load().config.Retention.String(),
 	}, nil
 }
 
@@ -149,7 +181,7 @@ func (s *Store) corruptions() int64 {
 		s.log.Warn("gather the store's own metrics", "err", err)
 	}
 	for _, f := range families {
-		if f.GetName() == "prometheus_tsdb_wal_corruptions_total" {
+		if name := f.GetName(); name == "prometheus_tsdb_wal_corruptions_total" || name == "prometheus_agent_corruptions_total" {
 			return int64(f.GetMetric()[0].GetCounter().GetValue())
 		}
 	}
@@ -176,29 +208,3 @@ func (r readOnly) WALReplayStatus() (tsdb.WALReplayStatus, error) {
 	return r.stats.Head.WALReplayStatus.GetWALReplayStatus(), nil
 }
 func (r readOnly) BlockMetas() ([]tsdb.BlockMeta, error) { return r.db.BlockMetas(), nil }
-
-// none is the answer where there are no rules, alerts and alertmanagers.
-type none struct{}
-
-func (none) RuleGroups() []*rules.Group           { return nil }
-func (none) AlertingRules() []*rules.AlertingRule { return nil }
-func (none) Alertmanagers() []*url.URL            { return nil }
-func (none) DroppedAlertmanagers() []*url.URL     { return nil }
-
-// A gate lets so many queries run at once. Prometheus' own tracker also keeps their texts in a mapped file, which
-// nobody would read here.
-type gate chan struct{}
-
-func (g gate) GetMaxConcurrent() int { return cap(g) }
-
-func (g gate) Insert(ctx context.Context, _ string) (int, error) {
-	select {
-	case g <- struct{}{}:
-		return 0, nil
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	}
-}
-
-func (g gate) Delete(int)   { <-g }
-func (g gate) Close() error { return nil }

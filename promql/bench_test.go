@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -148,4 +149,47 @@ func resident(b *testing.B) float64 {
 		fmt.Sscanf(line, "VmRSS: %f kB", &kib)
 	}
 	return kib / 1024
+}
+
+// BenchmarkRestart50k reports how long a store with 50,000 series, and two hours of samples in its log, takes to be ready
+// again: after it was closed, and after its process was killed.
+func BenchmarkRestart50k(b *testing.B) {
+	const scrapes = 480
+	all, refs := population(50_000), make([]storage.SeriesRef, 50_000)
+	for b.Loop() {
+		dir := b.TempDir()
+		s, err := Open(Options{Path: dir})
+		if err != nil {
+			b.Fatal(err)
+		}
+		clear(refs)
+		start := time.Now().Add(-scrapes * 15 * time.Second)
+		for i := range scrapes {
+			appendAll(b, s, all, refs, start.Add(time.Duration(i)*15*time.Second), float64(i))
+		}
+		s.db.ForceHeadMMap()
+		killed := b.TempDir() // what a dead process would leave
+		if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		for name, dir := range map[string]string{"closed": dir, "killed": killed} {
+			runtime.GC()
+			began := time.Now()
+			s, err := Open(Options{Path: dir})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(time.Since(began).Seconds(), name+"-s")
+			b.ReportMetric(resident(b), name+"-MiB")
+			if n := s.db.Head().NumSeries(); n != 50_000 {
+				b.Errorf("%s: %d series after the restart", name, n)
+			}
+			if err := s.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
 }

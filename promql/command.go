@@ -13,15 +13,24 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/model"
+
+	questions "github.com/yagura-io/yagura/promql/library"
 )
 
-// AddQueryCommand adds `query EXPR`, which asks a running program. Passwords are only read from files.
+// AddQueryCommand adds `query EXPR`, which asks a running program, in PromQL or by the name of a query of the library. Passwords are
+// only read from files.
 func AddQueryCommand(app *kingpin.Application, url string) {
 	var o QueryOptions
 	var at, start, end string
 	var step time.Duration
+	var list, explain bool
+	values := map[string]string{}
 	cmd := app.Command("query", "Ask a PromQL question of a running Yagura, or of any Prometheus.")
-	cmd.Arg("expr", "The question: 'sum by (container) (rate(yagura_syscalls_total[1m]))'.").Required().StringVar(&o.Expr)
+	cmd.Arg("expr", "The question: 'sum by (container) (rate(yagura_syscalls_total[1m]))', or the name of a query of the library: container_cpu_top.").
+		HintAction(libraryNames).StringVar(&o.Expr)
+	cmd.Flag("list", "List the library by question: all of it, or what a regular expression given as EXPR is found in.").BoolVar(&list)
+	cmd.Flag("explain", "Print what a query of the library is about, and its variables and expression; ask nothing.").BoolVar(&explain)
+	cmd.Flag("var", "A variable of a query of the library: container=web.*; may be repeated.").PlaceHolder("NAME=VALUE").StringMapVar(&values)
 	cmd.Flag("url", "Whom to ask.").Default(url).StringVar(&o.URL)
 	cmd.Flag("time", "At what time, as RFC 3339 or Unix time; now by default.").StringVar(&at)
 	cmd.Flag("start", "Begin of a range query; also a duration to go back, such as 1h.").StringVar(&start)
@@ -34,6 +43,23 @@ func AddQueryCommand(app *kingpin.Application, url string) {
 	cmd.Flag("ca-file", "Certificates that the server's is checked against.").StringVar(&o.CAFile)
 	cmd.Flag("insecure-skip-verify", "Take any certificate.").BoolVar(&o.InsecureSkipVerify)
 	cmd.Action(func(*kingpin.ParseContext) (err error) {
+		if list {
+			return writeList(os.Stdout, questions.All(), o.Expr)
+		}
+		if explain {
+			q, ok := named(o.Expr)
+			if !ok {
+				return unknown(o.Expr)
+			}
+			return writeExplanation(os.Stdout, q, values)
+		}
+		var title string
+		if o.Expr, title, err = expand(o.Expr, values); err != nil {
+			return err
+		}
+		if title != "" {
+			fmt.Fprintln(os.Stderr, title)
+		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		now := time.Now()

@@ -36,6 +36,9 @@ func appendForever(dir string) {
 		os.Exit(1)
 	}
 	go s.Run(context.Background())
+	for s.db.Head().NumSeries() == 0 { // until the first scrape
+		time.Sleep(time.Millisecond)
+	}
 	// Whoever died before us may have committed more than one batch a millisecond, and so be ahead of the clock.
 	for at := max(time.Now().UnixMilli(), s.db.Head().MaxTime()+1); ; at++ {
 		if err := appendBatch(s, at); err != nil {

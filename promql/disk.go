@@ -15,10 +15,11 @@ import (
 
 	"github.com/alecthomas/units"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/metadata"
 	"github.com/prometheus/prometheus/storage"
-	"github.com/prometheus/prometheus/tsdb"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,6 +47,12 @@ func (d *disk) room() error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s has %v free, the store needs %v", ErrDiskFull, d.path, size(free), size(d.minFree))
+}
+
+// near says that little more than the least is free.
+func (d *disk) near() bool {
+	twice := disk{d.path, 2 * d.minFree}
+	return twice.room() != nil
 }
 
 func size(n uint64) string { return units.Base2Bytes(n).Round(1).String() }
@@ -83,19 +90,26 @@ func lockError(dir string, f *os.File, err error) error {
 	return fmt.Errorf("open store %s: %w by another process", dir, ErrInUse)
 }
 
+// An appendable is a database that takes samples.
+type appendable interface {
+	storage.Appendable
+	storage.AppendableV2
+}
+
 // A guard takes samples for the database while the disk has room, and says when that changes.
 type guard struct {
-	db      *tsdb.DB
+	db      appendable
 	disk    *disk
 	log     *slog.Logger
 	refused prometheus.Counter
 	full    atomic.Bool
+	newest  atomic.Int64 // timestamp taken
 }
 
-func newGuard(db *tsdb.DB, d *disk, log *slog.Logger, reg prometheus.Registerer) *guard {
+func newGuard(db appendable, d *disk, log *slog.Logger, reg prometheus.Registerer) *guard {
 	g := &guard{db: db, disk: d, log: log, refused: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "yagura_store_appends_refused_total",
-		Help: "Scrapes or parts of them that the store did not take because its disk is full.",
+		Help: "Scrapes, rule results and remote writes, or parts of them, that the store did not take because its disk is full.",
 	})}
 	reg.MustRegister(g.refused)
 	return g
@@ -103,15 +117,29 @@ func newGuard(db *tsdb.DB, d *disk, log *slog.Logger, reg prometheus.Registerer)
 
 // AppenderV2 returns an appender of the database, or one that refuses everything while the disk is full.
 func (g *guard) AppenderV2(ctx context.Context) storage.AppenderV2 {
+	if err := g.room(); err != nil {
+		return refusal{err}
+	}
+	return &appender{AppenderV2: g.db.AppenderV2(ctx), guard: g}
+}
+
+// Appender is AppenderV2 for the parts of Prometheus that still append one thing at a time: rules and receivers.
+func (g *guard) Appender(ctx context.Context) storage.Appender {
+	if err := g.room(); err != nil {
+		return refusalV1{err}
+	}
+	return g.db.Appender(ctx)
+}
+
+func (g *guard) room() error {
 	err := g.disk.room()
 	if was := g.full.Swap(err != nil); was != (err != nil) {
 		g.logChange(err)
 	}
 	if err != nil {
 		g.refused.Inc()
-		return refusal{err}
 	}
-	return appender{g.db.AppenderV2(ctx)}
+	return err
 }
 
 func (g *guard) logChange(err error) {
@@ -124,13 +152,27 @@ func (g *guard) logChange(err error) {
 
 // An appender hides start timestamps that tsdb has seen long ago: it would format the labels of each such series,
 // at every scrape, for a debug line that nobody reads.
-type appender struct{ storage.AppenderV2 }
+type appender struct {
+	storage.AppenderV2
+	guard  *guard
+	newest int64
+}
 
-func (a appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, o storage.AOptions) (storage.SeriesRef, error) {
+// Append takes one sample.
+func (a *appender) Append(ref storage.SeriesRef, ls labels.Labels, st, t int64, v float64, h *histogram.Histogram, fh *histogram.FloatHistogram, o storage.AOptions) (storage.SeriesRef, error) {
 	if st < t-startWindow.Milliseconds() {
 		st = 0
 	}
+	a.newest = max(a.newest, t)
 	return a.AppenderV2.Append(ref, ls, st, t, v, h, fh, o)
+}
+
+// Commit writes what was appended.
+func (a *appender) Commit() error {
+	for n := a.guard.newest.Load(); n < a.newest; n = a.guard.newest.Load() {
+		a.guard.newest.CompareAndSwap(n, a.newest)
+	}
+	return a.AppenderV2.Commit()
 }
 
 // A refusal is an appender that takes nothing.
@@ -141,3 +183,28 @@ func (r refusal) Append(storage.SeriesRef, labels.Labels, int64, int64, float64,
 }
 func (r refusal) Commit() error   { return r.err }
 func (r refusal) Rollback() error { return nil }
+
+// A refusalV1 is the same of the older kind.
+type refusalV1 struct{ err error }
+
+func (r refusalV1) Commit() error                     { return r.err }
+func (r refusalV1) Rollback() error                   { return nil }
+func (r refusalV1) SetOptions(*storage.AppendOptions) {}
+func (r refusalV1) Append(storage.SeriesRef, labels.Labels, int64, float64) (storage.SeriesRef, error) {
+	return 0, r.err
+}
+func (r refusalV1) AppendExemplar(storage.SeriesRef, labels.Labels, exemplar.Exemplar) (storage.SeriesRef, error) {
+	return 0, r.err
+}
+func (r refusalV1) AppendHistogram(storage.SeriesRef, labels.Labels, int64, *histogram.Histogram, *histogram.FloatHistogram) (storage.SeriesRef, error) {
+	return 0, r.err
+}
+func (r refusalV1) AppendHistogramSTZeroSample(storage.SeriesRef, labels.Labels, int64, int64, *histogram.Histogram, *histogram.FloatHistogram) (storage.SeriesRef, error) {
+	return 0, r.err
+}
+func (r refusalV1) AppendSTZeroSample(storage.SeriesRef, labels.Labels, int64, int64) (storage.SeriesRef, error) {
+	return 0, r.err
+}
+func (r refusalV1) UpdateMetadata(storage.SeriesRef, labels.Labels, metadata.Metadata) (storage.SeriesRef, error) {
+	return 0, r.err
+}

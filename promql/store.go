@@ -17,39 +17,40 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/alecthomas/units"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/config"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/rules"
 	"github.com/prometheus/prometheus/scrape"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/storage/remote"
 	"github.com/prometheus/prometheus/tsdb"
 	"github.com/prometheus/prometheus/util/compression"
+	"github.com/prometheus/prometheus/util/features"
 )
-
-// Config is the part of the configuration file that is about the store.
-type Config struct {
-	Retention      model.Duration    `yaml:"retention"`       // how long samples are kept, in Prometheus' units: 15d
-	MaxSize        units.Base2Bytes  `yaml:"max_size"`        // how many bytes of blocks are kept; 0 means no limit
-	ScrapeInterval time.Duration     `yaml:"scrape_interval"` // how often this program reads itself
-	ExternalLabels map[string]string `yaml:"external_labels"` // what tells this store from others when samples leave it
-}
-
-// Default is the configuration where the file says nothing.
-var Default = Config{Retention: model.Duration(15 * 24 * time.Hour), ScrapeInterval: 15 * time.Second}
 
 // Options say what to open.
 type Options struct {
 	Path        string
 	Config      Config
 	Log         *slog.Logger
-	Self        http.Handler // our own /metrics; it is read through memory, so TLS and passwords do not matter
+	Self        http.Handler // our own /metrics; it is read through memory, so TLS and passwords do not matter; nil: it is not read
 	Instance    string       // the instance label; the host's name if empty
 	ExternalURL *url.URL     // where users reach this program; may be nil
 	Version     string       // of this program
+	Rules       RuleFiles    // rules that are in no file; may be nil
+
+	adjust func(*tsdb.Options) // for tests
 }
+
+// expressions are read with all of the language, what Prometheus calls experimental included.
+var expressions = parser.NewParser(parser.Options{
+	EnableExperimentalFunctions:  true,
+	ExperimentalDurationExpr:     true,
+	EnableExtendedRangeSelectors: true,
+	EnableBinopFillModifiers:     true,
+})
 
 // What a caller of Open may want to tell apart.
 var (
@@ -59,32 +60,43 @@ var (
 
 const (
 	maxExemplars     = 100_000
-	maxSamples       = 50_000_000
-	maxConcurrent    = 20
-	queryTimeout     = 2 * time.Minute
 	lookback         = 5 * time.Minute
 	mapEvery         = time.Minute
 	never            = 100 * 365 * 24 * time.Hour
 	maxBlockDuration = 31 * 24 * time.Hour
 )
 
-// A Store is an open time series database with the scraper that fills it and the API that reads it.
+// A Store is an open time series database with all that fills, watches and reads it.
 // Open it, Run it until the context ends, then Close it.
 type Store struct {
-	log      *slog.Logger
-	opts     Options
-	birth    time.Time
-	lock     *os.File
-	disk     *disk
-	db       *tsdb.DB
-	stats    *tsdb.DBStats
-	registry *prometheus.Registry
-	self     *pipe
-	scraper  *scrape.Manager
-	config   *config.Config
-	engine   *promql.Engine
-	handler  func() http.Handler
+	log       *slog.Logger
+	internals *slog.Logger // of Prometheus' own parts
+	opts      Options
+	birth     time.Time
+	lock      *os.File
+	disk      *disk
+	db        *tsdb.DB        // nil in agent mode
+	local     storage.Storage // the database, or the agent's log
+	stats     *tsdb.DBStats
+	guard     *guard
+	registry  *prometheus.Registry
+	features  features.Collector
+	self      *pipe
+	scraper   *scrape.Manager
+	remote    *remote.Storage // reads only
+	queryable storage.SampleAndChunkQueryable
+	engine    *engine
+	gate      *gate
+	notifier  *messenger
+	rules     *rules.Manager
+	loader    *ruleLoader
+	post      *post
+	handler   func() http.Handler
 
+	plan       atomic.Pointer[plan] // what the parts do now
+	reloading  sync.Mutex           // guards what follows
+	parts      *parts               // while Run runs
+	reloaded   atomic.Int64         // when the plan was applied, in milliseconds
 	ready      atomic.Bool
 	unmappable atomic.Bool   // head chunk files no longer match the memory
 	quit       chan struct{} // closed by Close, so that Run returns
@@ -99,22 +111,30 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	p, err := o.compile(o.Config, o.Rules)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	lock, err := lockDir(o.Path)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		log:      o.Log,
-		opts:     o,
-		birth:    time.Now(),
-		lock:     lock,
-		disk:     &disk{path: o.Path, minFree: minFree},
-		registry: prometheus.NewRegistry(),
-		quit:     make(chan struct{}),
+		log:       o.Log,
+		internals: slog.New(quiet{o.Log.Handler()}),
+		opts:      o,
+		birth:     time.Now(),
+		lock:      lock,
+		disk:      &disk{path: o.Path, minFree: minFree},
+		registry:  prometheus.NewRegistry(),
+		features:  features.NewRegistry(),
+		quit:      make(chan struct{}),
 	}
+	s.plan.Store(p)
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
+	s.reloaded.Store(s.birth.UnixMilli())
 	s.ready.Store(true)
 	return s, nil
 }
@@ -127,15 +147,7 @@ func complete(o Options) (Options, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Config.Retention == 0 {
-		o.Config.Retention = Default.Retention
-	}
-	if o.Config.ScrapeInterval == 0 {
-		o.Config.ScrapeInterval = Default.ScrapeInterval
-	}
-	if o.Config.Retention < 0 || o.Config.MaxSize < 0 || o.Config.ScrapeInterval < 0 {
-		return o, errors.New("open store: retention, max_size and scrape_interval must not be negative")
-	}
+	o.Config = o.Config.withDefaults()
 	if o.Instance == "" {
 		name, err := os.Hostname()
 		if err != nil {
@@ -149,47 +161,102 @@ func complete(o Options) (Options, error) {
 	return o, nil
 }
 
-// open starts every part over a directory that is locked already.
+// compile is compile for the program that o is about.
+func (o Options) compile(c Config, rules RuleFiles) (*plan, error) {
+	instance := o.Instance
+	if o.Self == nil {
+		instance = ""
+	}
+	return compile(c, rules, instance, o.Log)
+}
+
+// open opens every part over a directory that is locked already.
 func (s *Store) open() error {
 	if err := s.disk.room(); err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
-	internals := slog.New(quiet{s.log.Handler()})
-	s.stats = tsdb.NewDBStats()
 	start := time.Now()
-	db, err := tsdb.Open(s.opts.Path, internals, s.registry, tsdbOptions(s.opts.Config), s.stats)
+	s.post = newPost(s)
+	s.remote = remote.NewStorage(s.internals, nil, s.startTime, s.dir(), 0, nil, false)
+	if err := s.openLocal(); err != nil {
+		return errors.Join(err, s.remote.Close())
+	}
+	s.guard = newGuard(s.local, s.disk, s.log, s.registry)
+	s.openReaders()
+	s.notifier = newMessenger(s.registry, s.internals)
+	s.openRules(s.internals)
+	err := s.openScraper(s.internals)
+	if err == nil {
+		err = s.post.open(s.plan.Load().merged)
+	}
+	if err != nil {
+		return errors.Join(err, s.engine.Close(), s.remote.Close(), s.local.Close())
+	}
+	// Prometheus describes its whole API when it builds it. The scrapes need not wait for that.
+	s.handler = sync.OnceValue(s.newHandler)
+	s.logOpened(time.Since(start))
+	return nil
+}
+
+func (s *Store) openLocal() error {
+	if s.opts.Config.Agent {
+		return s.openAgent()
+	}
+	return s.openDB()
+}
+
+func (s *Store) openDB() error {
+	s.stats = tsdb.NewDBStats()
+	o := tsdbOptions(s.opts.Config)
+	if s.opts.adjust != nil {
+		s.opts.adjust(o)
+	}
+	db, err := tsdb.Open(s.opts.Path, s.internals, s.registry, o, s.stats)
 	if errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("open store %s: %w: %w", s.opts.Path, ErrDiskFull, err)
 	}
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", s.opts.Path, err)
 	}
-	s.db = db
-	if err := s.openScraper(internals); err != nil {
-		return errors.Join(err, db.Close())
-	}
-	expressions := parser.NewParser(parser.Options{})
-	s.engine = promql.NewEngine(promql.EngineOpts{
-		Logger:                   internals,
-		Reg:                      s.registry,
-		MaxSamples:               maxSamples,
-		Timeout:                  queryTimeout,
-		ActiveQueryTracker:       make(gate, maxConcurrent),
-		LookbackDelta:            lookback,
-		NoStepSubqueryIntervalFn: func(int64) int64 { return s.opts.Config.ScrapeInterval.Milliseconds() },
+	db.SetWriteNotified(s.post)
+	s.db, s.local = db, db
+	return nil
+}
+
+// startTime is that of the oldest sample, which decides what remote_read is asked for.
+func (s *Store) startTime() (int64, error) { return s.local.StartTime() }
+
+// openReaders makes what queries go through: the database with the stores that remote_read names, and the engine.
+func (s *Store) openReaders() {
+	s.queryable = storage.NewFanout(s.internals, s.local, s.remote)
+	limits, refused := s.opts.Config.Query, newRefused(s.registry)
+	s.gate = newGate(limits, refused)
+	s.engine = &engine{refused: refused, Engine: promql.NewEngine(promql.EngineOpts{
+		Logger:             s.internals,
+		Reg:                s.registry,
+		MaxSamples:         limits.MaxSamples,
+		Timeout:            limits.Timeout,
+		ActiveQueryTracker: s.gate,
+		LookbackDelta:      lookback,
+		NoStepSubqueryIntervalFn: func(int64) int64 {
+			return time.Duration(s.plan.Load().merged.GlobalConfig.EvaluationInterval).Milliseconds()
+		},
 		EnableAtModifier:         true,
 		EnableNegativeOffset:     true,
+		EnableDelayedNameRemoval: true,
+		UseStartTimestamps:       true, // where a store has them
 		Parser:                   expressions,
-	})
-	// Prometheus describes its whole API when it builds it. The scrapes need not wait for that.
-	s.handler = sync.OnceValue(func() http.Handler { return s.newAPI(internals, expressions) })
-	s.logOpened(time.Since(start))
-	return nil
+		FeatureRegistry:          s.features,
+	})}
 }
 
 func (s *Store) logOpened(took time.Duration) {
 	if n := s.corruptions(); n > 0 {
 		s.log.Warn("the store's write-ahead log was damaged and has been repaired; samples after the damage are lost", "path", s.opts.Path)
+	}
+	if s.db == nil {
+		s.log.Info("store open, as an agent", "path", s.opts.Path, "scrape_interval", s.opts.Config.ScrapeInterval, "took", took.Round(time.Millisecond))
+		return
 	}
 	s.log.Info("store open",
 		"path", s.opts.Path,
@@ -214,7 +281,7 @@ func tsdbOptions(c Config) *tsdb.Options {
 	o.HeadChunksWriteQueueSize = 0
 	o.EnableExemplarStorage = true
 	o.MaxExemplars = maxExemplars
-	o.OutOfOrderTimeWindow = 0
+	o.OutOfOrderTimeWindow = c.OutOfOrderWindow.Milliseconds()
 	o.EnableSTAsZeroSample = true
 	// lockDir holds the lock: tsdb would tidy up the directory of a live process before it tries to lock it.
 	o.NoLockfile = true
@@ -224,31 +291,17 @@ func tsdbOptions(c Config) *tsdb.Options {
 	return o
 }
 
-// Run scrapes this program until ctx ends or the store is closed.
-func (s *Store) Run(ctx context.Context) error {
-	if s.opts.Self == nil {
-		return errors.New("run store: nothing to scrape")
-	}
-	s.running.Add(1)
-	defer s.running.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var parts sync.WaitGroup
-	defer parts.Wait()
-	parts.Go(func() { s.mapHeadChunks(ctx) })
-	return s.scrape(ctx)
-}
-
 // mapHeadChunks moves full chunks from memory to files, as long as the disk has room for them.
 // After a failed write the files no longer match the memory, so chunks then stay in memory until the next start.
 func (s *Store) mapHeadChunks(ctx context.Context) {
+	if s.db == nil {
+		return
+	}
 	tick := time.NewTicker(mapEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
-		case <-s.quit:
 			return
 		case <-tick.C:
 		}
@@ -306,7 +359,7 @@ func OpenIfRoom(o Options) (*Store, error) {
 	return s, err
 }
 
-// Handler serves the Prometheus HTTP API under /api/v1/.
+// Handler serves the Prometheus HTTP API under /api/v1/, and /federate.
 func (s *Store) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handler().ServeHTTP(w, r) })
 }
@@ -322,20 +375,20 @@ func (s *Store) Gatherer() prometheus.Gatherer {
 	})
 }
 
-// Close stops the scraping and the queries, writes what is in memory and gives the directory free.
+// Close stops Run and the queries, writes what is in memory and gives the directory free.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.ready.Store(false)
 		close(s.quit)
 		s.running.Wait()
-		s.closed = errors.Join(s.engine.Close(), s.closeDB(), s.lock.Close())
+		s.closed = errors.Join(s.engine.Close(), s.remote.Close(), s.closeDB(), s.post.close(), s.lock.Close())
 	})
 	return s.closed
 }
 
 // closeDB leaves the rest to the next start if head chunks cannot be written. The write-ahead log has all samples.
 func (s *Store) closeDB() error {
-	err := caught(s.db.Close)
+	err := caught(s.local.Close)
 	if err == nil || !s.unmappable.Load() && s.disk.room() == nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func TestScrapeKeepsEveryKindOfMetric(t *testing.T) {
 		"labels":                    {`"pod"`, `"le"`},
 		"label/pod/values":          {`["web-1"]`},
 		"metadata":                  {`"help":"Requests."`},
-		"targets":                   {`"health":"up"`, `"scrapeUrl":"http://self/metrics"`},
+		"targets":                   {`"health":"up"`, `"scrapeUrl":"http://yagura.invalid/metrics"`},
 		"rules":                     {`"groups":[]`},
 		"alerts":                    {`"alerts":[]`},
 		"alertmanagers":             {`"activeAlertmanagers":[]`},
@@ -217,7 +217,7 @@ func TestHandlerOnlyReads(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir(), nothing(), nil)
 	for _, path := range []string{
-		"write", "read", "otlp/v1/metrics", "admin/tsdb/delete_series", "admin/tsdb/clean_tombstones",
+		"write", "otlp/v1/metrics", "admin/tsdb/delete_series", "admin/tsdb/clean_tombstones",
 		"admin/tsdb/snapshot", "search/metric_names", "notifications/live", "status/self_metrics", "nonsense",
 	} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
@@ -456,4 +456,12 @@ func TestVersionIsTheModules(t *testing.T) {
 	if !strings.Contains(string(mod), want+"\n") {
 		t.Errorf("prometheusVersion is %s, but go.mod does not require %s", prometheusVersion, want)
 	}
+}
+
+// serve serves h on a port of its own until the test ends, and returns its URL.
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server.URL
 }
