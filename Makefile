@@ -17,7 +17,7 @@ LDFLAGS  := -s -w -X $(PACKAGE).Version=$(VERSION) -X $(PACKAGE).Revision=$(shel
             -X $(PACKAGE).Branch=$(shell git rev-parse --abbrev-ref HEAD 2>/dev/null)
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run build test soak generate check lint golden fuzz bench bench-diff verify image kernels kernels-update setup
+.PHONY: help run build test soak generate check lint golden console fuzz bench bench-diff verify image kernels kernels-update setup
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -47,6 +47,7 @@ check: ## what make test checks without running a test
 	.ci/gofmt
 	@$(LIB) go vet ./... "$${tools[@]}"
 	go run ./.ci/arrows
+	promql/console/check.sh
 
 lint: ## golangci-lint with the same arrows; its first build takes two minutes
 	go tool -modfile=.ci/tools/go.mod golangci-lint run --config .ci/golangci.yml ./...
@@ -57,6 +58,9 @@ generate: ## compile the kernel programs and write their Go
 
 golden: ## rewrite the golden files of all tests that have some
 	@$(LIB) golden
+
+console: ## build the console anew from its sources
+	promql/console/check.sh --update
 
 fuzz: ## fuzz every target for FUZZTIME (10s)
 	@$(LIB) fuzz $(FUZZTIME); go run ./.ci/testsummary $$results/fuzz-*.json

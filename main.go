@@ -13,7 +13,9 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
 
+	"github.com/yagura-io/yagura/alerts"
 	"github.com/yagura-io/yagura/bpf"
+	"github.com/yagura-io/yagura/dashboards"
 	"github.com/yagura-io/yagura/exporter"
 	"github.com/yagura-io/yagura/exporter/fim"
 	"github.com/yagura-io/yagura/exporter/host"
@@ -21,6 +23,7 @@ import (
 	"github.com/yagura-io/yagura/exporter/requests"
 	"github.com/yagura-io/yagura/integrations/containers"
 	"github.com/yagura-io/yagura/promql"
+	"github.com/yagura-io/yagura/promql/console"
 	"github.com/yagura-io/yagura/rules"
 	"github.com/yagura-io/yagura/rules/event"
 )
@@ -35,15 +38,16 @@ type config struct {
 	Processes       host.Config         `yaml:"processes"`
 	Containers      containers.Config   `yaml:"containers"`
 	Store           promql.Config       `yaml:"store"`
+	Alerts          alerts.Config       `yaml:"alerts"`
 	Rules           rules.Config        `yaml:"rules"`
 	FIM             fim.Config          `yaml:"fim"`
 	Posture         rules.PostureConfig `yaml:"posture"`
 }
 
-var defaults = config{exporter.Default, bpf.Default, requests.Default, host.Default, containers.Default, promql.Default, rules.Default, fim.DefaultConfig, rules.DefaultPosture}
+var defaults = config{exporter.Default, bpf.Default, requests.Default, host.Default, containers.Default, promql.Default, alerts.Default, rules.Default, fim.DefaultConfig, rules.DefaultPosture}
 
 func (c config) Validate() error {
-	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Requests.Validate(), c.Rules.Validate(), c.FIM.Validate(), c.Posture.Validate())
+	return cmp.Or(c.Config.Validate(), c.Kernel.Validate(), c.Requests.Validate(), c.Store.Validate(), c.Alerts.Validate(), c.Rules.Validate(), c.FIM.Validate(), c.Posture.Validate())
 }
 
 // program is the command line, and the parts that it makes.
@@ -71,7 +75,11 @@ func main() {
 	app.Version(version.Print("yagura")).UsageWriter(os.Stdout).HelpFlag.Short('h')
 	p := &program{node: &exporter.Node{Agent: &bpf.Agent{}}, flags: exporter.AddFlags(app, address)}
 	p.selection = exporter.Flags(app, p.collectors())
-	exporter.Commands{Check: func() error { return errors.Join(p.detector.Check(p.config.Rules), p.judge.Check(p.config.Posture)) }, Run: p.run, Doctor: p.doctor, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
+	report := func(ctx context.Context) error {
+		return p.node.WriteDoctor(os.Stdout, p.resolver.Report(ctx), p.fim.Report())
+	}
+	exporter.Commands{Run: func(ctx context.Context) error { return p.started(ctx, p.run) }, Doctor: func(ctx context.Context) error { return p.started(ctx, report) },
+		Check: func() error { return p.check(p.config) }, CheckFiles: promql.AddCheckFiles, Replay: p.replay, Collectors: p.collectors}.Add(app, p.flags, p.action)
 	promql.AddQueryCommand(app, "http://"+address)
 	rules.AddCommands(app, &p.config.Rules, p.action)
 	p.posture.AddCommands(app, p.flags, promql.Asker("http://"+address), p.action)
@@ -89,15 +97,8 @@ func (p *program) collectors() []exporter.Entry {
 	p.lifecycle = exporter.NewLifecycle(exporter.LifecycleOptions{Ready: func() error { return promql.NotReady(p.flags.Store, p.store) }, Reload: p.reload})
 	return append(p.workloads.Entries(),
 		node.New(node.Options{Procfs: p.flags.Procfs, Sysfs: p.flags.Sysfs, Rootfs: p.flags.Rootfs, Asked: p.selection.Asked, Log: p.log}).Entry(),
-		containers.NewCollector(p.resolver).Entry(),
-		p.counters.Entry(),
-		p.hits.Entry(),
-		p.fim.Entry(),
-		p.posture.Entry(),
-		exporter.NewProbes(p.node.Agent).Entry(),
-		exporter.Self(exporter.TableMeasures(func() *host.Table { return p.node.Table })...),
-		p.lifecycle.Entry(),
-	)
+		containers.NewCollector(p.resolver).Entry(), p.counters.Entry(), p.hits.Entry(), p.fim.Entry(), p.posture.Entry(),
+		exporter.NewProbes(p.node.Agent).Entry(), exporter.Self(exporter.TableMeasures(func() *host.Table { return p.node.Table })...), p.lifecycle.Entry())
 }
 
 func (p *program) action(do func(context.Context) error) kingpin.Action {
@@ -112,12 +113,25 @@ func (p *program) action(do func(context.Context) error) kingpin.Action {
 	})
 }
 
-func (p *program) start(ctx context.Context) (err error) {
+func (p *program) check(c config) error {
+	return errors.Join(p.detector.Check(c.Rules), p.judge.Check(c.Posture), promql.Check(c.Store, c.Alerts.Rules))
+}
+
+func (p *program) load(c config) error {
+	return errors.Join(p.store.Reload(c.Store, c.Alerts.Rules), p.judge.Load(c.Posture, func() error { return p.detector.Load(c.Rules, p.fim.Interest(p.node.Agent.SetInterest)) }))
+}
+
+func (p *program) started(ctx context.Context, do func(context.Context) error) (err error) {
 	p.node, err = exporter.StartNode(ctx, exporter.NodeOptions{Flags: p.flags, Want: p.selection.Want(p.config.Kernel),
 		Kernel: p.config.Kernel, Requests: p.config.Requests.Kernel(), Processes: p.config.Processes, Walked: p.resolver.Reconcile, Log: p.log})
+	if err != nil {
+		return err
+	}
+	defer p.node.Close()
+	p.fim, err = exporter.NewFIM(exporter.FIMOptions{Off: !p.selection.On("fim"), Config: p.config.FIM, Flags: p.flags, Node: p.node, Log: p.log,
+		Containers: p.resolver.Containers, Container: p.resolver.Container, Detect: p.detector.EvalChange, Changed: p.posture.Changed, Redact: host.Redact})
 	if err == nil {
-		p.fim, err = exporter.NewFIM(exporter.FIMOptions{Off: !p.selection.On("fim"), Config: p.config.FIM, Flags: p.flags, Node: p.node, Log: p.log,
-			Containers: p.resolver.Containers, Container: p.resolver.Container, Detect: p.detector.EvalChange, Changed: p.posture.Changed, Redact: host.Redact})
+		err = do(ctx)
 	}
 	return err
 }
@@ -134,63 +148,49 @@ func (p *program) sink(ev *event.Event) {
 
 func (p *program) run(ctx context.Context) error {
 	p.log.Info("Yagura starts", "version", version.Info(), "build", version.BuildContext())
-	if err := p.start(ctx); err != nil {
-		return err
-	}
-	defer p.node.Close()
-	if err := p.judge.Load(p.config.Posture, func() error { return p.detector.Load(p.config.Rules, p.fim.Interest(p.node.Agent.SetInterest)) }); err != nil {
+	if err := p.load(p.config); err != nil {
 		return err
 	}
 	p.exporter = exporter.New(exporter.Options{Collectors: p.selection.Enabled(p.collectors()), Log: p.log, Limits: p.config.Limits})
-	mux, parts := http.NewServeMux(), &exporter.Parts{}
-	server, err := exporter.Listen(p.flags.Web, mux, p.log)
-	if err == nil {
-		err = p.routes(mux, parts)
-	}
-	if err != nil {
+	parts := &exporter.Parts{}
+	if err := p.serve(parts); err != nil {
 		return err
 	}
 	exporter.GiveUpCapabilities(p.flags.Store, p.config.Requests.TLS, p.judge.On(), p.log)
 	parts.Add(func(ctx context.Context) error { return p.node.Watch(ctx, p.flags.Record, p.sink) },
-		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, p.fim.Run, p.posture.Run, server.Run,
+		p.node.KeepHouse(p.workloads.Kernel, p.resolver.Containers), p.resolver.Run, p.workloads.Run, p.detector.Run, p.fim.Run, p.posture.Run,
 		p.lifecycle.ReloadOnHangup(p.log))
 	return parts.Run(ctx)
 }
 
-// routes mounts what every part has to show, and opens the store where there is one.
-func (p *program) routes(mux *http.ServeMux, parts *exporter.Parts) (err error) {
+// serve listens, mounts what every part has to show, and opens the store where there is one.
+func (p *program) serve(parts *exporter.Parts) error {
+	mux := http.NewServeMux()
 	p.exporter.Mount(mux, p.lifecycle)
 	p.workloads.Mount(mux, p.hits, p.fim, p.posture)
-	p.store, err = promql.OpenIfRoom(promql.Options{Path: p.flags.Store, Config: p.config.Store, Log: p.log,
-		Self: p.exporter.Handler(), Version: version.Version})
-	if err == nil && p.store != nil {
-		parts.Add(func(ctx context.Context) error { return errors.Join(p.store.Run(ctx), p.store.Close()) })
-		mux.Handle("/api/v1/", p.store.Handler())
-		p.exporter.AddStore(p.store.Gatherer())
+	err := parts.Listen(p.flags.Web, mux, p.log)
+	if err == nil {
+		p.store, err = promql.OpenIfRoom(promql.Options{Path: p.flags.Store, Config: p.config.Store, Rules: p.config.Alerts.Rules, Log: p.log, Self: p.exporter.Handler(), Version: version.Version})
 	}
-	return errors.Join(err, exporter.MountLanding(mux, version.Version, p.store != nil))
+	if err != nil || p.store == nil {
+		return errors.Join(err, exporter.MountLanding(mux, version.Version))
+	}
+	parts.Add(func(ctx context.Context) error { return errors.Join(p.store.Run(ctx), p.store.Close()) })
+	p.exporter.AddStore(p.store.Gatherer())
+	p.store.Mount(mux)
+	alerts.Mount(mux)
+	dashboards.Mount(mux)
+	console.Mount(mux, version.Version)
+	return nil
 }
 
 func (p *program) reload(context.Context) error {
-	c, err := exporter.ReadConfig(p.flags.Config, defaults)
-	if err == nil {
-		err = p.judge.Load(c.Posture, func() error { return p.detector.Load(c.Rules, p.fim.Interest(p.node.Agent.SetInterest)) })
-	}
-	if err == nil {
+	return exporter.Reload(p.flags.Config, defaults, p.check, p.load, func(c config) {
 		p.exporter.SetLimits(c.Limits)
 		p.workloads.Reload(c.Requests, p.selection.Want(c.Kernel))
 		p.fim.Reload(c.FIM)
 		p.posture.Rerun()
-	}
-	return err
-}
-
-func (p *program) doctor(ctx context.Context) error {
-	if err := p.start(ctx); err != nil {
-		return err
-	}
-	defer p.node.Close()
-	return p.node.WriteDoctor(os.Stdout, p.resolver.Report(ctx), p.fim.Report())
+	})
 }
 
 func (p *program) replay(ctx context.Context) error {

@@ -493,7 +493,7 @@ stderr '^yagura: query http://127.0.0.1:1: .*connection refused'
 ! yagura query --url=http://127.0.0.1:1 --start=never up
 stderr '^yagura: --start: "never": want RFC 3339'
 ! yagura query
-stderr 'required argument ''expr'' not provided'
+stderr 'no expression given'
 `,
 	"replay": `
 ! yagura replay absent

@@ -237,7 +237,7 @@ func (a told) number(field string) int {
 }
 
 // alerts reads those of our own doing.
-func alerts(t *testing.T, path string) (ours []told, all int) {
+func hitsTold(t *testing.T, path string) (ours []told, all int) {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -268,7 +268,7 @@ func (q *quiet) judge(t *testing.T, y *server, path string, also func(ours []tol
 	var all int
 	isControl := func(a told) bool { return a.Fields["proc.exepath"] == cat && a.Rule != witness }
 	eventually(t, "a read of /etc/shadow is told", func() bool {
-		ours, all = alerts(t, path)
+		ours, all = hitsTold(t, path)
 		return slices.ContainsFunc(ours, func(a told) bool {
 			return isControl(a) && slices.Contains(a.Tags, "maturity_stable") && a.Fields["fd.name"] == "/etc/shadow"
 		})

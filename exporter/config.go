@@ -38,6 +38,20 @@ func ReadConfig[T interface{ Validate() error }](path string, defaults T) (T, er
 	return c, nil
 }
 
+// Reload reads the configuration anew. All that it names is checked before load, and what is left to be done follows.
+func Reload[T interface{ Validate() error }](path string, defaults T, check, load func(T) error, then func(T)) error {
+	c, err := ReadConfig(path, defaults)
+	for _, step := range []func(T) error{check, load} {
+		if err == nil {
+			err = step(c)
+		}
+	}
+	if err == nil {
+		then(c)
+	}
+	return err
+}
+
 // decodeConfig's errors are one line and begin with line and column, where the decoder knows them. A key without a value
 // leaves what is there, since people comment out what stands below it.
 func decodeConfig[T any](text []byte, to *T) error {

@@ -113,8 +113,8 @@ func (l *Lifecycle) Update(_ context.Context, ch chan<- prometheus.Metric) error
 	return nil
 }
 
-// MountLanding adds the page at /, which answers 404 to every other path; stored says whether there is a store to ask.
-func MountLanding(mux *http.ServeMux, version string, stored bool) error {
+// MountLanding adds the page at / of who has no store, and so no console. Every other path is answered with 404.
+func MountLanding(mux *http.ServeMux, version string) error {
 	links := []web.LandingLinks{
 		{Address: "/metrics", Text: "Metrics", Description: "what is seen, as Prometheus scrapes it"},
 		{Address: "/api/yagura/hits", Text: "Hits", Description: "what detection rules have found lately, the latest first"},
@@ -123,10 +123,6 @@ func MountLanding(mux *http.ServeMux, version string, stored bool) error {
 		{Address: "/api/yagura/requests", Text: "Requests", Description: "slow and failed requests, the latest first"},
 		{Address: "/api/yagura/connections", Text: "Connections", Description: "who speaks with whom now, and the processes behind it"},
 		{Address: "/-/ready", Text: "Readiness", Description: "whether everything that was asked for runs"},
-	}
-	if stored {
-		links = append(links, web.LandingLinks{Address: "/api/v1/query?query=up", Text: "Prometheus HTTP API",
-			Description: "the embedded store, for Grafana, promtool and yagura query"})
 	}
 	page, err := web.NewLandingPage(web.LandingConfig{
 		Name:        "Yagura",

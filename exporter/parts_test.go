@@ -177,7 +177,7 @@ func TestLifecycle(t *testing.T) {
 
 func TestLandingPage(t *testing.T) {
 	h := http.NewServeMux()
-	if err := MountLanding(h, "1.2.3", true); err != nil {
+	if err := MountLanding(h, "1.2.3"); err != nil {
 		t.Fatal(err)
 	}
 	if status, body := ask(h, "GET", "/"); status != 200 || !strings.Contains(body, `href="/metrics"`) || !strings.Contains(body, "1.2.3") {
