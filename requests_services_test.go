@@ -33,12 +33,13 @@ var realServices = []realService{
 			conf := write(t, s.dir+"/nginx.conf", fmt.Sprintf(`daemon off; worker_processes 1; pid %[1]s/pid; error_log %[1]s/error.log;
 events { worker_connections 512; }
 http { access_log off; server { listen %[2]s; root %[1]s/www;
- location /users { return 200 "hello\n"; } location /gone { return 410; } location /broken { return 500; } } }`, s.dir, s.address()))
+ location /users { return 200 "hello\n"; } location = /closed { ssi on; ssi_types *; } location /gone { return 410; } location /broken { return 500; } } }`, s.dir, s.address()))
 			if err := os.MkdirAll(s.dir+"/www", 0o755); err != nil {
 				t.Fatal(err)
 			}
 			write(t, s.dir+"/www/big", strings.Repeat("0123456789", 100_000))
 			write(t, s.dir+"/www/empty", "")
+			write(t, s.dir+"/www/closed", strings.Repeat("0123456789", 20))
 			s.serve(t, "nginx", "-c", conf, "-p", s.dir)
 		},
 		load: func(t *testing.T, s *realSite) {
@@ -51,6 +52,9 @@ http { access_log off; server { listen %[2]s; root %[1]s/www;
 				"-o", "/dev/null", base+"/gone", "-o", "/dev/null", base+"/broken", "-o", "/dev/null", base+"/nothing", "-o", "/dev/null", base+"/users/x")
 			s.ask(t, "curl", "-sS", "-I", base+"/big")
 			s.ask(t, "curl", "-sS", "-o", "/dev/null", "-d", strings.Repeat("x", 3000), base+"/users/new")
+			for range 3 { // of no length that is told: it ends with its connection
+				s.ask(t, "curl", "-sS", "-0", "-o", "/dev/null", base+"/closed")
+			}
 			s.ask(t, "wrk", "-t1", "-c4", "-d1s", base+"/users/7")
 		},
 		counts: func(n map[string]float64) {
@@ -72,6 +76,7 @@ http { access_log off; server { listen %[2]s; root %[1]s/www;
 				`http_server_response_body_size_bytes{http_route="/big",http_request_method="GET"}`:        2_000_000, // by sendfile
 				`http_server_response_body_size_bytes{http_route="/users/new",http_request_method="POST"}`: 6,
 				`http_client_response_body_size_bytes{http_request_method="HEAD"}`:                         0,
+				`http_server_response_body_size_bytes{http_route="/closed"}`:                               600,
 			} {
 				name, labels := s.series(series)
 				var got float64

@@ -32,7 +32,7 @@ func rule() Board {
 			{Title: "What the workloads that were hit did", Panels: []Panel{
 				{View: TimeSeries{}, Width: 8, Links: []Link{ToWorkload()}, Queries: []Query{Q("rule_workload_execs", who)}},
 				{View: TimeSeries{}, Width: 8, Links: []Link{ToWorkload()}, Queries: []Query{Q("rule_workload_network", "{{direction}} "+who)}},
-				{View: TimeSeries{}, Width: 8, Links: []Link{ToWorkload()}, Queries: []Query{Q("rule_workload_cpu", who)}},
+				{View: TimeSeries{}, Width: 8, Links: []Link{ToWorkload()}, Queries: []Query{Q("rule_workload_cpu", who).MayBeEmpty("a workload that was hit may have used no CPU that is counted: on cgroup v1 a unit of the memory hierarchy only")}},
 			}},
 		},
 	}

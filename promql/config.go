@@ -2,6 +2,7 @@ package promql
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type Config struct {
 	OTLPReceiver        bool              `yaml:"otlp_receiver"`         // take samples at /api/v1/otlp/v1/metrics
 	Agent               bool              `yaml:"agent"`                 // only pass samples on: no queries, no rules
 	Prometheus          string            `yaml:"prometheus"`            // a configuration file of Prometheus
+	ExternalURL         string            `yaml:"external_url"`          // where users reach this program, for the links of alerts; read at the start
 	Query               QueryLimits       `yaml:"query"`
 }
 
@@ -119,13 +121,18 @@ func (c Config) Validate() error {
 			wrong(f.name, "must not be negative")
 		}
 	}
+	if c.ExternalURL != "" {
+		if err := checkURL(c.ExternalURL); err != nil {
+			wrong("external_url", "%v", err)
+		}
+	}
 	for i, a := range c.Alertmanagers {
-		if err := cmpErr(checkURL(a.URL), a.check()); err != nil {
+		if err := cmp.Or(checkURL(a.URL), a.check()); err != nil {
 			wrong(fmt.Sprintf("alertmanagers[%d]", i), "%v", err)
 		}
 	}
 	for i, r := range c.RemoteWrite {
-		if err := cmpErr(checkURL(r.URL), r.check(), r.checkVersion()); err != nil {
+		if err := cmp.Or(checkURL(r.URL), r.check(), r.checkVersion()); err != nil {
 			wrong(fmt.Sprintf("remote_write[%d]", i), "%v", err)
 		}
 	}
@@ -143,16 +150,6 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(all...)
-}
-
-// cmpErr is the first error.
-func cmpErr(all ...error) error {
-	for _, err := range all {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func checkURL(text string) error {

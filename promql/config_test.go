@@ -3,11 +3,15 @@ package promql
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 )
 
 func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -17,6 +21,7 @@ func TestValidateNamesTheField(t *testing.T) {
 	for want, c := range map[string]Config{
 		"store.retention: must not be negative":                                {Retention: -1},
 		"store.query.max_samples: must not be negative":                        {Query: QueryLimits{MaxSamples: -1}},
+		`store.external_url: url: "here": want http://HOST:PORT`:               {ExternalURL: "here"},
 		`store.alertmanagers[0]: url: "here": want http://HOST:PORT`:           {Alertmanagers: []Alertmanager{{URL: "here"}}},
 		"store.alertmanagers[0]: url: has a user: want user and password_file": {Alertmanagers: []Alertmanager{{URL: "http://u:p@h"}}},
 		"store.alertmanagers[0]: password_file: needs user":                    {Alertmanagers: []Alertmanager{{URL: "http://h", Access: Access{PasswordFile: "p"}}}},
@@ -211,4 +216,94 @@ func FuzzPrometheusFile(f *testing.F) {
 		supported("f", []byte(text))
 		located("f", fmt.Errorf("%s", text))
 	})
+}
+
+// The example is what users begin with: it must hold every setting of the store, with its default.
+func TestExampleHoldsTheDefaults(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../deploy/yagura.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var example struct{ Store map[string]any }
+	if err := yaml.Unmarshal(text, &example); err != nil {
+		t.Fatal(err)
+	}
+	store, err := yaml.Marshal(example.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := Config{}
+	if err := yaml.UnmarshalWithOptions(store, &got, yaml.Strict()); err != nil {
+		t.Fatal(err)
+	}
+	want := Default
+	want.ExternalLabels, want.RuleFiles = map[string]string{}, []string{}
+	want.Alertmanagers, want.RemoteWrite = []Alertmanager{}, []RemoteWrite{}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the example's store is\n%+v\nwant\n%+v", got, want)
+	}
+	for i := range reflect.TypeFor[Config]().NumField() {
+		if name := reflect.TypeFor[Config]().Field(i).Tag.Get("yaml"); example.Store[name] == nil {
+			t.Errorf("the example does not mention %s", name)
+		}
+	}
+}
+
+func TestConfigReadsEverySetting(t *testing.T) {
+	t.Parallel()
+	var got Config
+	err := yaml.UnmarshalWithOptions([]byte(`
+alertmanagers: [{url: "https://am:9093/x", user: u, password_file: /p, ca_file: /ca}]
+remote_write: [{name: far, url: "https://far/w", protobuf: v2, token_file: /t, cert_file: /c, key_file: /k, headers: {X-A: b}, native_histograms: false, relabel: [{regex: a, action: labeldrop}]}]
+`), &got, yaml.Strict())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := got.native("", quietLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, w := c.AlertingConfig.AlertmanagerConfigs[0], c.RemoteWriteConfigs[0]
+	for _, c := range []struct{ what, got, want string }{
+		{"Alertmanager", fmt.Sprint(a.Scheme, " ", a.PathPrefix, " ", a.HTTPClientConfig.BasicAuth.PasswordFile, " ", a.HTTPClientConfig.TLSConfig.CAFile), "https /x /p /ca"},
+		{"receiver", fmt.Sprint(w.Name, " ", w.URL, " ", w.ProtobufMessage, " ", w.Headers["X-A"], " ", w.SendNativeHistograms), "far https://far/w io.prometheus.write.v2.Request b false"},
+		{"secrets", fmt.Sprint(w.HTTPClientConfig.Authorization.CredentialsFile, w.HTTPClientConfig.TLSConfig.CertFile, w.HTTPClientConfig.TLSConfig.KeyFile), "/t/c/k"},
+		{"relabelling", fmt.Sprint(w.WriteRelabelConfigs[0].Action), "labeldrop"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %s, want %s", c.what, c.got, c.want)
+		}
+	}
+}
+
+func TestTargetsAreDiscovered(t *testing.T) {
+	t.Parallel()
+	self, _ := subject()
+	address := strings.TrimPrefix(serve(t, self), "http://")
+	lists := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `[{"targets": [%q], "labels": {"found": "http"}}]`, address)
+	}))
+	dir := t.TempDir()
+	targets := write(t, filepath.Join(dir, "targets.json"), fmt.Sprintf(`[{"targets": [%q], "labels": {"found": "file"}}]`, address))
+	file := write(t, filepath.Join(dir, "prometheus.yml"), fmt.Sprintf(`
+global: {scrape_interval: 200ms, scrape_timeout: 200ms}
+scrape_configs:
+- {job_name: a, file_sd_configs: [{files: [targets.json]}]}
+- {job_name: b, http_sd_configs: [{url: %q}]}
+- {job_name: c, static_configs: [{targets: [%q], labels: {found: static}}], relabel_configs: [{target_label: instance, replacement: renamed}]}
+`, lists, address))
+	s := openWith(t, Options{Self: nothing(), Config: Config{Prometheus: file}})
+	for _, found := range []string{"file", "http", "static"} {
+		eventually(t, found, func() bool { return value(t, s, fmt.Sprintf(`test_requests_total{found=%q}`, found)) == "3" })
+	}
+	if got := value(t, s, `up{job="c",instance="renamed"}`); got != "1" {
+		t.Errorf("relabelled target: %q", got)
+	}
+	write(t, targets, fmt.Sprintf(`[{"targets": [%q], "labels": {"found": "anew"}}]`, address))
+	eventually(t, "a changed file", func() bool { return value(t, s, `test_requests_total{found="anew"}`) == "3" })
 }

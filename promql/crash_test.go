@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -179,3 +180,81 @@ func sample(it chunkenc.Iterator, kind chunkenc.ValueType) (int64, float64) {
 	at, h := it.AtHistogram(nil)
 	return at, h.Sum
 }
+
+// senderHelper is set for a test binary that is to append to a store, and pass on, until somebody kills it.
+const senderHelper = "YAGURA_TEST_SENDER"
+
+// sendForever is the helper process. Every second it compacts as a database does every two hours.
+func sendForever(dir, url string) {
+	s, err := Open(Options{Path: dir, Config: Config{RemoteWrite: []RemoteWrite{{URL: url, Name: "far"}}}})
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	go s.Run(context.Background())
+	compact := time.NewTicker(time.Second)
+	for at := max(time.Now().UnixMilli(), s.db.Head().MaxTime()+1); ; at++ {
+		select {
+		case <-compact.C:
+			// The log is cut down, while the samples stay in memory: their own time has not come.
+			if err := s.db.Head().Truncate(s.db.Head().MinTime()); err != nil {
+				fmt.Println("error", err)
+			}
+		default:
+		}
+		if err := put(s, time.UnixMilli(at), float64(at), series("plain", 0)); err != nil {
+			fmt.Println("error", err)
+			os.Exit(1)
+		}
+		fmt.Println(at)
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// killedSender kills a sender every few seconds, while the receiver is away for half of the time. In the end that has every
+// sample that was ever committed.
+func killedSender(t *testing.T, rounds int) {
+	t.Helper()
+	m, dir := newMailbox(t), t.TempDir()
+	committed := 0
+	var last int64
+	for round := range rounds {
+		if round%2 == 0 {
+			m.answer.Store(http.StatusBadGateway)
+		} else {
+			m.answer.Store(0)
+		}
+		helper := exec.Command(os.Args[0])
+		helper.Env = append(os.Environ(), senderHelper+"="+dir+" "+m.url)
+		out, err := helper.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := helper.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Duration(2000+rand.IntN(4000))*time.Millisecond, func() { syscall.Kill(helper.Process.Pid, syscall.SIGKILL) })
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			at, err := strconv.ParseInt(lines.Text(), 10, 64)
+			if err != nil {
+				t.Errorf("helper says %q", lines.Text())
+				continue
+			}
+			last = at
+			committed++
+		}
+		helper.Wait()
+	}
+	m.answer.Store(0)
+	s := openWith(t, Options{Path: dir, Config: sendingTo(m, "v1")})
+	eventually(t, "every committed sample", func() bool {
+		got, _ := strconv.Atoi(value(t, m.Store, fmt.Sprintf("count_over_time(plain[1h] @ %d)", last/1000+1)))
+		return got >= committed
+	})
+	t.Logf("%d samples committed in %d rounds, all received", committed, rounds)
+	if lost := metricSum(t, s, "yagura_store_remote_write_lost_samples_total"); lost != 0 {
+		t.Errorf("%v samples counted as lost", lost)
+	}
+}
+
+func TestKilledSenderLosesNothing(t *testing.T) { t.Parallel(); killedSender(t, 2) }

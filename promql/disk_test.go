@@ -117,7 +117,7 @@ func TestFullDiskStopsOnlyTheSamples(t *testing.T) {
 	ballast := fill(t, dir, 1)
 	eventually(t, "a clear message", func() bool { return log.has("store takes no samples") && log.has("disk is full") })
 	counter.Inc()
-	if got := value(t, s, `test_requests_total`); got != "3" || !s.Ready() {
+	if got := value(t, s, `last_over_time(test_requests_total[1m])`); got != "3" || !s.Ready() {
 		t.Errorf("query on a full disk: %q, ready %v", got, s.Ready())
 	}
 

@@ -151,7 +151,7 @@ func (b *outbox) moveOff(first int) error {
 		at := r.place()
 		switch {
 		case at.segment < first:
-		case !slices.Contains(now, first): // the log has begun anew
+		case !slices.Contains(now, first+1): // not repaired, which begins a segment: somebody has deleted the log
 			err = errors.Join(err, r.move(place{now[0], 0}))
 		case at.segment > first:
 			err = errors.Join(err, r.move(place{first + 1, 0}))

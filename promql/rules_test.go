@@ -3,6 +3,7 @@ package promql
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,6 +118,7 @@ func TestAlertOfAPackReachesAlertmanagers(t *testing.T) {
 	first, second := newInbox(t), newInbox(t)
 	self, _ := subject()
 	s := openWith(t, Options{Self: self, Rules: inMemory(map[string][]byte{"test.yaml": []byte(pack)}), Config: Config{
+		ExternalURL:    "https://tower.example:9248",
 		ExternalLabels: map[string]string{"site": "north"},
 		Alertmanagers: []Alertmanager{
 			{URL: first.URL, Access: Access{User: "yagura", PasswordFile: write(t, "password", "secret\n")}},
@@ -128,7 +131,7 @@ func TestAlertOfAPackReachesAlertmanagers(t *testing.T) {
 		if a.Labels["severity"] != "warning" || a.Labels["site"] != "north" || a.Annotations["summary"] != "3 requests" {
 			t.Errorf("alert sent: %+v", a)
 		}
-		if !strings.Contains(a.GeneratorURL, "http://localhost/graph?g0.expr=") {
+		if !strings.Contains(a.GeneratorURL, "https://tower.example:9248/graph?g0.expr=") {
 			t.Errorf("no link to the expression: %q", a.GeneratorURL)
 		}
 	}
@@ -282,6 +285,29 @@ func TestDeadAlertmanagerDoesNotHoldUpTheEnd(t *testing.T) {
 	r.RequestURI = ""
 	if _, err := m.do(context.Background(), http.DefaultClient, r); err != errFarewell {
 		t.Errorf("a batch after the time for farewells: %v", err)
+	}
+}
+
+func TestAlertmanagerBehindTLSAndToken(t *testing.T) {
+	t.Parallel()
+	in := &inbox{}
+	var token atomic.Value
+	in.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token.Store(r.Header.Get("Authorization"))
+		in.take(w, r)
+	}))
+	t.Cleanup(in.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: in.Certificate().Raw})
+	self, _ := subject()
+	s := openWith(t, Options{Self: self, Rules: inMemory(map[string][]byte{"test.yaml": []byte(pack)}), Config: Config{
+		Alertmanagers: []Alertmanager{{URL: in.URL, Access: Access{TokenFile: write(t, "token", "hush\n"), CAFile: write(t, "ca.pem", string(ca))}}},
+	}})
+	eventually(t, "the alert", func() bool { _, ok := in.got("Busy"); return ok })
+	if got := token.Load(); got != "Bearer hush" {
+		t.Errorf("Authorization: %v", got)
+	}
+	if _, body := get(t, s, "status/config"); strings.Contains(body, "hush") {
+		t.Errorf("the configuration shows the secret: %s", body)
 	}
 }
 

@@ -153,8 +153,9 @@ func (s *Store) Reload(c Config, rules RuleFiles) error {
 // warnOfRestart names what has changed but is only read at the start.
 func (s *Store) warnOfRestart(before, after Config) {
 	for name, changed := range map[string]bool{
-		"store.agent": before.Agent != after.Agent,
-		"store.query": before.Query != after.Query,
+		"store.agent":        before.Agent != after.Agent,
+		"store.query":        before.Query != after.Query,
+		"store.external_url": before.ExternalURL != after.ExternalURL,
 	} {
 		if changed {
 			s.log.Warn("a changed setting takes effect at the next start", "setting", name)

@@ -157,6 +157,13 @@ func complete(o Options) (Options, error) {
 	}
 	if o.ExternalURL == nil {
 		o.ExternalURL = &url.URL{Scheme: "http", Host: "localhost"}
+		if c := o.Config.ExternalURL; c != "" {
+			u, err := url.Parse(c)
+			if err != nil {
+				return o, fmt.Errorf("store.external_url: %w", err)
+			}
+			o.ExternalURL = u
+		}
 	}
 	return o, nil
 }

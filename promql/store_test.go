@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
 		appendForever(dir)
 	}
+	if args := strings.Fields(os.Getenv(senderHelper)); len(args) == 2 {
+		sendForever(args[0], args[1])
+	}
 	goleak.VerifyTestMain(m,
 		// tsdb cannot close its write-ahead log where it cannot write its head chunks: TestProcessSurvivesFailedWrites.
 		goleak.IgnoreTopFunction("github.com/prometheus/prometheus/tsdb/wlog.(*WL).run"))

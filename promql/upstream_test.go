@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -38,23 +37,46 @@ import (
 // The store differs from one of a user's in that it keeps blocks of a day, and start timestamps in the new encoding for
 // chunks: a user's are read by every Prometheus.
 
-// A door is an API, and how often it was asked.
-type door struct {
+// overHTTP is an engine that asks the API of a store.
+type overHTTP struct {
 	url   string
 	store *Store
-}
+	at    *switched
 
-// overHTTP is an engine that asks the API of the store that it is given.
-type overHTTP struct {
 	mu            sync.Mutex
 	asked, beside int
 }
 
-// fresh makes a store with its API for one test file, as long-lived and as exact as upstream's own for them.
-func fresh(t testing.TB) storage.Storage {
+// newOverHTTP opens a store whose API can be set before another database: to build the API takes longer than most tests.
+func newOverHTTP(t *testing.T) *overHTTP {
+	t.Helper()
+	s, err := Open(Options{Path: t.TempDir(), Config: Config{EvaluationInterval: time.Minute}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	e := &overHTTP{store: s, at: &switched{}}
+	s.queryable = e.at
+	e.url = serve(t, s.Handler())
+	t.Cleanup(plain.CloseIdleConnections)
+	return e
+}
+
+// A switched queryable is that of the store that was opened last.
+type switched struct{ *Store }
+
+func (w *switched) Querier(from, to int64) (storage.Querier, error) {
+	return w.queryable.Querier(from, to)
+}
+
+func (w *switched) ChunkQuerier(from, to int64) (storage.ChunkQuerier, error) {
+	return w.queryable.ChunkQuerier(from, to)
+}
+
+// fresh opens a store for one part of a test file, as long-lived and as exact as upstream's own for them.
+func (e *overHTTP) fresh(t testing.TB) storage.Storage {
 	s, err := Open(Options{
-		Path:   t.TempDir(),
-		Config: Config{EvaluationInterval: time.Minute},
+		Path: t.TempDir(),
 		adjust: func(o *tsdb.Options) {
 			o.MinBlockDuration, o.MaxBlockDuration = (24 * time.Hour).Milliseconds(), (24 * time.Hour).Milliseconds()
 			o.RetentionDuration = 0
@@ -65,32 +87,29 @@ func fresh(t testing.TB) storage.Storage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(s.Handler())
-	t.Cleanup(server.Close)
-	return &doorway{Storage: s.local, door: door{server.URL, s}}
+	e.at.Store = s
+	return &opened{s.local, s}
 }
 
-// A doorway is the database of a store, with the way to its API.
-type doorway struct {
+// An opened store is closed with its database.
+type opened struct {
 	storage.Storage
-	door
+	store *Store
 }
 
 // Close closes the store.
-func (d *doorway) Close() error { return d.store.Close() }
+func (o *opened) Close() error { return o.store.Close() }
 
 func (e *overHTTP) NewInstantQuery(_ context.Context, q storage.Queryable, _ promql.QueryOpts, text string, at time.Time) (promql.Query, error) {
-	d := q.(*doorway)
-	return e.ask(d, "query", url.Values{"query": {text}, "time": {atSecond(at)}}, func(ctx context.Context) (promql.Query, error) {
-		return d.store.engine.NewInstantQuery(ctx, q, nil, text, at)
+	return e.ask("query", url.Values{"query": {text}, "time": {atSecond(at)}}, func(ctx context.Context) (promql.Query, error) {
+		return e.store.engine.NewInstantQuery(ctx, q, nil, text, at)
 	})
 }
 
 func (e *overHTTP) NewRangeQuery(_ context.Context, q storage.Queryable, _ promql.QueryOpts, text string, start, end time.Time, step time.Duration) (promql.Query, error) {
-	d := q.(*doorway)
-	return e.ask(d, "query_range", url.Values{"query": {text}, "start": {atSecond(start)}, "end": {atSecond(end)}, "step": {fmt.Sprint(step.Seconds())}},
+	return e.ask("query_range", url.Values{"query": {text}, "start": {atSecond(start)}, "end": {atSecond(end)}, "step": {fmt.Sprint(step.Seconds())}},
 		func(ctx context.Context) (promql.Query, error) {
-			return d.store.engine.NewRangeQuery(ctx, q, nil, text, start, end, step)
+			return e.store.engine.NewRangeQuery(ctx, q, nil, text, start, end, step)
 		})
 }
 
@@ -98,9 +117,12 @@ func atSecond(t time.Time) string {
 	return strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', -1, 64)
 }
 
+// plain is a client that does not spend its time on compression.
+var plain = &http.Client{Transport: &http.Transport{DisableCompression: true}}
+
 // ask sends a query, and has upstream's engine run it too where the answer is not all in JSON.
-func (e *overHTTP) ask(d *doorway, path string, query url.Values, beside func(context.Context) (promql.Query, error)) (promql.Query, error) {
-	reply, err := http.PostForm(d.url+"/api/v1/"+path, query)
+func (e *overHTTP) ask(path string, query url.Values, beside func(context.Context) (promql.Query, error)) (promql.Query, error) {
+	reply, err := plain.PostForm(e.url+"/api/v1/"+path, query)
 	if err != nil {
 		return nil, err
 	}
@@ -260,8 +282,8 @@ func (a apiAnswer) value() (parser.Value, error) {
 
 func TestUpstreamsOwnTests(t *testing.T) {
 	t.Parallel()
-	e := &overHTTP{}
-	promqltest.RunBuiltinTestsWithStorage(t, e, fresh)
+	e := newOverHTTP(t)
+	promqltest.RunBuiltinTestsWithStorage(t, e, e.fresh)
 	t.Logf("%d queries asked over HTTP; %d of their answers hold native histograms and were compared as JSON", e.asked, e.beside)
 	if e.asked < 1000 {
 		t.Errorf("only %d queries: where are the tests?", e.asked)
@@ -274,7 +296,8 @@ const wrongHelper = "YAGURA_TEST_EXPECTS"
 // A test that expects what is wrong must fail, or the one above shows nothing.
 func TestUpstreamsOwnTestsCanFail(t *testing.T) {
 	if want := os.Getenv(wrongHelper); want != "" {
-		promqltest.RunTestWithStorage(t, "load 1m\n  a 1 2 3\n\neval instant at 2m sum(a)\n  {} "+want+"\n", &overHTTP{}, fresh)
+		e := newOverHTTP(t)
+		promqltest.RunTestWithStorage(t, "load 1m\n  a 1 2 3\n\neval instant at 2m sum(a)\n  {} "+want+"\n", e, e.fresh)
 		return
 	}
 	t.Parallel()

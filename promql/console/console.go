@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -202,4 +203,11 @@ func matches(tags []string, etag string) bool {
 func Mount(mux *http.ServeMux, version string) {
 	mux.Handle("/", Handler(version))
 	mux.Handle("/api/yagura/library", library.Handler())
+	mux.HandleFunc("/graph", toExplorer)
+}
+
+// toExplorer leads to the explorer with the question for which Prometheus would show its graph: alerts have such a link.
+func toExplorer(w http.ResponseWriter, r *http.Request) {
+	question := url.Values{"expr": {r.URL.Query().Get("g0.expr")}}
+	http.Redirect(w, r, "./#/explore?"+question.Encode(), http.StatusFound)
 }

@@ -265,3 +265,13 @@ func TestQueriesOfPagesAreInTheLibrary(t *testing.T) {
 		}
 	}
 }
+
+func TestLinksOfAlertsLeadToTheExplorer(t *testing.T) {
+	mux := http.NewServeMux()
+	Mount(mux, "1.2.3")
+	w := httptest.NewRecorder()
+	mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/graph?g0.expr=up%7Ba%3D%22%26%23%22%7D&g0.tab=1", nil))
+	if got, want := w.Header().Get("Location"), "/#/explore?expr=up%7Ba%3D%22%26%23%22%7D"; w.Code != http.StatusFound || got != want {
+		t.Errorf("%d to %q, want %q", w.Code, got, want)
+	}
+}
