@@ -39,7 +39,7 @@ func (c Config) Rules(retention time.Duration) (map[string][]byte, error) {
 		name, text := p.Name+".yaml", p.File
 		var err error
 		if p.Name == "slo" {
-			if text, err = GenerateWithin(c.objectives(), retention); err != nil {
+			if text, err = Generate(c.objectives(), retention); err != nil {
 				return nil, fmt.Errorf("alerts.slos: %w", err)
 			}
 		}
@@ -83,6 +83,9 @@ func meant(name string) string {
 
 // without returns the rule file without those alerts: as it is, with its comments, if it has none of them.
 func without(name string, text []byte, alerts []string) ([]byte, error) {
+	if len(alerts) == 0 {
+		return text, nil
+	}
 	f, err := parse(name, text)
 	if err != nil {
 		return nil, err

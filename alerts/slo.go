@@ -115,12 +115,9 @@ func ParseSLOs(name string, text []byte) ([]SLO, error) {
 }
 
 // Generate makes a rule file of objectives: recording rules of what is asked and what goes wrong over each window, of what
-// is left of the budget, and the burn-rate alerts.
-func Generate(spec []SLO) ([]byte, error) { return GenerateWithin(spec, 0) }
-
-// GenerateWithin is Generate for a store that keeps samples for that long, 0 for ever. What needs longer is left out, and
-// the file says so.
-func GenerateWithin(spec []SLO, retention time.Duration) ([]byte, error) {
+// is left of the budget, and the burn-rate alerts. It is for a store that keeps samples for that long, 0 for ever: what
+// needs longer is left out, and the file says so.
+func Generate(spec []SLO, retention time.Duration) ([]byte, error) {
 	if err := checkSLOs(spec); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func update() bool {
 }
 
 func TestShippedSLORulesAreCurrent(t *testing.T) {
-	want, err := Generate(DefaultSLOs())
+	want, err := Generate(DefaultSLOs(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func checkout(change func(*SLO)) []SLO {
 // generated is the rule file of objectives, read again, with every expression parsed by Prometheus.
 func generated(t testing.TB, spec []SLO, retention time.Duration) (file, string) {
 	t.Helper()
-	text, err := GenerateWithin(spec, retention)
+	text, err := Generate(spec, retention)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestLatencyAsksForBothKindsOfHistogram(t *testing.T) {
 func TestSLOErrorsNameTheFieldAndTheValue(t *testing.T) {
 	f := func(change func(*SLO), want string) {
 		t.Helper()
-		_, err := Generate(checkout(change))
+		_, err := Generate(checkout(change), 0)
 		if err == nil || err.Error() != "slos[0]: "+want {
 			t.Errorf("got  %v\nwant slos[0]: %s", err, want)
 		}
@@ -248,13 +248,13 @@ func TestSLOErrorsNameTheFieldAndTheValue(t *testing.T) {
 	f(late(Latency{Histogram: "h", Threshold: Span(time.Second), Match: `a="b"} or x{`}), `latency.match "a=\"b\"} or x{": want matchers as they stand in braces, such as container="web"`)
 	f(late(Latency{Histogram: "h", Threshold: Span(time.Second), By: []string{"le"}}), `latency.by[0] "le": want the name of a label`)
 
-	if _, err := Generate(append(checkout(nil), checkout(nil)...)); err == nil || err.Error() != `slos[1]: name "checkout": is taken, want another` {
+	if _, err := Generate(append(checkout(nil), checkout(nil)...), 0); err == nil || err.Error() != `slos[1]: name "checkout": is taken, want another` {
 		t.Errorf("the same name twice: %v", err)
 	}
-	if _, err := Generate(nil); err == nil {
+	if _, err := Generate(nil, 0); err == nil {
 		t.Error("no objective is none")
 	}
-	if _, err := Generate(make([]SLO, 101)); err == nil || !strings.Contains(err.Error(), "101 objectives: want at most 100") {
+	if _, err := Generate(make([]SLO, 101), 0); err == nil || !strings.Contains(err.Error(), "101 objectives: want at most 100") {
 		t.Errorf("101 objectives: %v", err)
 	}
 }
@@ -360,7 +360,7 @@ func FuzzParseSLOs(f *testing.F) {
 		if err != nil {
 			return
 		}
-		out, err := Generate(slos)
+		out, err := Generate(slos, 0)
 		if err != nil {
 			t.Fatalf("is read, but makes no rules: %v", err)
 		}
