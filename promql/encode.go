@@ -125,7 +125,7 @@ func (l *lane) finish() {
 	plain, err := l.marshal()
 	if err != nil { // nothing in it can be the cause
 		l.sender.log.Error("remote_write: encode", "err", err)
-		l.sender.metrics.failed(l.sender, l.now)
+		l.sender.metrics.refused.addRequest(l.sender, l.now)
 	} else {
 		l.now.body = packed(plain)
 		l.requests = append(l.requests, l.now)

@@ -173,11 +173,7 @@ func (f federated) kind() dto.MetricType {
 // empty instance keeps whoever scrapes this from putting ours there.
 func (f federated) metric(external labels.Labels) *dto.Metric {
 	b := labels.NewBuilder(f.labels).Del(model.MetricNameLabel)
-	external.Range(func(l labels.Label) {
-		if !f.labels.Has(l.Name) {
-			b.Set(l.Name, l.Value)
-		}
-	})
+	addExternal(b, f.labels, external)
 	m := &dto.Metric{TimestampMs: proto.Int64(f.at)}
 	all := b.Labels()
 	all.Range(func(l labels.Label) {
@@ -195,6 +191,15 @@ func (f federated) metric(external labels.Labels) *dto.Metric {
 		m.Histogram = exponential(f.h)
 	}
 	return m
+}
+
+// addExternal adds the labels of the store to a series that leaves it, where the series has not got them.
+func addExternal(to *labels.Builder, series, external labels.Labels) {
+	external.Range(func(l labels.Label) {
+		if !series.Has(l.Name) {
+			to.Set(l.Name, l.Value)
+		}
+	})
 }
 
 // exponential is a native histogram as protobuf has it.

@@ -137,9 +137,6 @@ var lintRules = []LintRule{
 	{"editable", LintWarning, "A dashboard that comes from a file is not editable: what is changed there would be lost."},
 }
 
-// LintRuleNames lists what is looked for, for help and reports.
-func LintRuleNames() []LintRule { return slices.Clone(lintRules) }
-
 func findLintRule(name string) (LintRule, bool) {
 	i := slices.IndexFunc(lintRules, func(r LintRule) bool { return r.Name == name })
 	if i < 0 {

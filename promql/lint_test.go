@@ -375,7 +375,7 @@ func TestStrictMakesErrorsOfWarnings(t *testing.T) {
 
 func TestLintRulesAreDescribedOnce(t *testing.T) {
 	seen := map[string]bool{}
-	for _, r := range LintRuleNames() {
+	for _, r := range lintRules {
 		if seen[r.Name] || r.Doc == "" || !strings.HasSuffix(r.Doc, ".") {
 			t.Errorf("lint rule %+v: wanted a name of its own and a sentence", r)
 		}

@@ -38,8 +38,10 @@ type place struct {
 	segment, record int
 }
 
+func outboxIn(store string) string { return filepath.Join(store, "outbox") }
+
 func openOutbox(store string, d *disk, log *slog.Logger) (*outbox, error) {
-	b := &outbox{wal: filepath.Join(store, "wal"), dir: filepath.Join(store, "outbox"), log: log, disk: d, readers: map[string]*reader{}}
+	b := &outbox{wal: filepath.Join(store, "wal"), dir: outboxIn(store), log: log, disk: d, readers: map[string]*reader{}}
 	next := make(chan struct{})
 	b.changed.Store(&next)
 	b.why.Store("")

@@ -171,14 +171,13 @@ func (p *post) start(ctx context.Context, s *posted) {
 
 // forget drops the places of all other receivers, and the outbox with the last.
 func (p *post) forget(names []string) error {
-	dir := filepath.Join(p.store.dir(), "outbox")
 	if len(names) > 0 {
 		return p.box.Load().forget(func(name string) bool { return slices.Contains(names, name) })
 	}
 	if b := p.box.Swap(nil); b != nil {
 		b.close()
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := os.RemoveAll(outboxIn(p.store.dir())); err != nil {
 		return fmt.Errorf("remove outbox: %w", err)
 	}
 	return nil
@@ -255,13 +254,22 @@ func (s *Store) metadata() map[string]metadatum {
 
 // senderMetrics are named as Prometheus' own, so that what watches its remote write watches ours.
 type senderMetrics struct {
-	samples, histograms, exemplars, described           *prometheus.CounterVec
-	failedSamples, failedHistograms, failedExemplars    *prometheus.CounterVec
-	retriedSamples, retriedHistograms, retriedExemplars *prometheus.CounterVec
-	bytes, dropped, given                               *prometheus.CounterVec
-	newest, backlog                                     *prometheus.GaugeVec
-	duration                                            *prometheus.HistogramVec
+	tried, refused, retried          contents
+	described, bytes, dropped, given *prometheus.CounterVec
+	newest, backlog                  *prometheus.GaugeVec
+	duration                         *prometheus.HistogramVec
 }
+
+// contents counts what is in requests, by kind.
+type contents struct{ samples, histograms, exemplars *prometheus.CounterVec }
+
+func (c contents) add(s *sender, samples, histograms, exemplars int) {
+	add(c.samples, s, samples)
+	add(c.histograms, s, histograms)
+	add(c.exemplars, s, exemplars)
+}
+
+func (c contents) addRequest(s *sender, r request) { c.add(s, r.samples, r.histograms, r.exemplars) }
 
 func newSenderMetrics(s *Store) *senderMetrics {
 	reg := s.registry
@@ -277,20 +285,21 @@ func newSenderMetrics(s *Store) *senderMetrics {
 		return c
 	}
 	const prefix = "prometheus_remote_storage_"
+	of := func(suffix, said string) contents {
+		return contents{
+			counter(prefix+"samples"+suffix, "Samples "+said),
+			counter(prefix+"histograms"+suffix, "Native histograms "+said),
+			counter(prefix+"exemplars"+suffix, "Exemplars "+said),
+		}
+	}
 	m := &senderMetrics{
-		samples:           counter(prefix+"samples_total", "Samples sent to a receiver, tries that failed included."),
-		histograms:        counter(prefix+"histograms_total", "Native histograms sent to a receiver, tries that failed included."),
-		exemplars:         counter(prefix+"exemplars_total", "Exemplars sent to a receiver, tries that failed included."),
-		described:         counter(prefix+"metadata_total", "Descriptions of metrics sent to a receiver."),
-		failedSamples:     counter(prefix+"samples_failed_total", "Samples that a receiver has refused for what they are."),
-		failedHistograms:  counter(prefix+"histograms_failed_total", "Native histograms that a receiver has refused for what they are."),
-		failedExemplars:   counter(prefix+"exemplars_failed_total", "Exemplars that a receiver has refused for what they are."),
-		retriedSamples:    counter(prefix+"samples_retried_total", "Samples that are sent again, as a try has failed."),
-		retriedHistograms: counter(prefix+"histograms_retried_total", "Native histograms that are sent again, as a try has failed."),
-		retriedExemplars:  counter(prefix+"exemplars_retried_total", "Exemplars that are sent again, as a try has failed."),
-		bytes:             counter(prefix+"bytes_total", "Bytes of samples sent to a receiver, compressed."),
-		dropped:           counter(prefix+"samples_dropped_total", "Samples that are not sent as relabelling drops their series.", "reason"),
-		newest:            gauge(prefix+"queue_highest_sent_timestamp_seconds", "Timestamp of the newest sample that a receiver has taken."),
+		tried:     of("_total", "sent to a receiver, tries that failed included."),
+		refused:   of("_failed_total", "that a receiver has refused for what they are."),
+		retried:   of("_retried_total", "that are sent again, as a try has failed."),
+		described: counter(prefix+"metadata_total", "Descriptions of metrics sent to a receiver."),
+		bytes:     counter(prefix+"bytes_total", "Bytes of samples sent to a receiver, compressed."),
+		dropped:   counter(prefix+"samples_dropped_total", "Samples that are not sent as relabelling drops their series.", "reason"),
+		newest:    gauge(prefix+"queue_highest_sent_timestamp_seconds", "Timestamp of the newest sample that a receiver has taken."),
 		given: counter("yagura_store_remote_write_lost_samples_total",
 			"Samples that a receiver will never get: older than the retention, more than remote_write_backlog or the disk holds, or damaged.", "reason"),
 		backlog: gauge("yagura_store_remote_write_backlog_bytes", "Bytes of the write-ahead log that a receiver has not got yet, and a little more."),
@@ -325,8 +334,11 @@ func (m *senderMetrics) begin(s *sender) {
 }
 
 func (m *senderMetrics) plain() []*prometheus.CounterVec {
-	return []*prometheus.CounterVec{m.samples, m.histograms, m.exemplars, m.described, m.failedSamples, m.failedHistograms,
-		m.failedExemplars, m.retriedSamples, m.retriedHistograms, m.retriedExemplars, m.bytes}
+	all := []*prometheus.CounterVec{m.described, m.bytes}
+	for _, c := range []contents{m.tried, m.refused, m.retried} {
+		all = append(all, c.samples, c.histograms, c.exemplars)
+	}
+	return all
 }
 
 func (m *senderMetrics) forget(s *sender) {
@@ -346,9 +358,7 @@ func add(c *prometheus.CounterVec, s *sender, n int) {
 }
 
 func (m *senderMetrics) attempted(s *sender, r request, took time.Duration) {
-	add(m.samples, s, r.samples)
-	add(m.histograms, s, r.histograms)
-	add(m.exemplars, s, r.exemplars)
+	m.tried.addRequest(s, r)
 	add(m.described, s, r.metadata)
 	m.duration.WithLabelValues(s.labels()...).Observe(took.Seconds())
 }
@@ -360,22 +370,8 @@ func (m *senderMetrics) sent(s *sender, r request, stats remote.WriteResponseSta
 		m.newest.WithLabelValues(s.labels()...).Set(float64(r.newest) / 1000)
 	}
 	if stats.Confirmed && r.size() > 0 {
-		add(m.failedSamples, s, r.samples-stats.Samples)
-		add(m.failedHistograms, s, r.histograms-stats.Histograms)
-		add(m.failedExemplars, s, r.exemplars-stats.Exemplars)
+		m.refused.add(s, r.samples-stats.Samples, r.histograms-stats.Histograms, r.exemplars-stats.Exemplars)
 	}
-}
-
-func (m *senderMetrics) failed(s *sender, r request) {
-	add(m.failedSamples, s, r.samples)
-	add(m.failedHistograms, s, r.histograms)
-	add(m.failedExemplars, s, r.exemplars)
-}
-
-func (m *senderMetrics) retried(s *sender, r request) {
-	add(m.retriedSamples, s, r.samples)
-	add(m.retriedHistograms, s, r.histograms)
-	add(m.retriedExemplars, s, r.exemplars)
 }
 
 func (m *senderMetrics) lost(s *sender, reason string, n int) {

@@ -184,11 +184,7 @@ func (s *sender) readNames(path string, n int, do func([]record.RefSeries, int))
 func (s *sender) learnNames(all []record.RefSeries, segment int) {
 	for _, one := range all {
 		s.builder.Reset(one.Labels)
-		s.external.Range(func(l labels.Label) {
-			if !one.Labels.Has(l.Name) {
-				s.builder.Set(l.Name, l.Value)
-			}
-		})
+		addExternal(s.builder, one.Labels, s.external)
 		keep := relabel.ProcessBuilder(s.builder, s.config.WriteRelabelConfigs...)
 		named := &sentSeries{seen: segment, dropped: !keep}
 		if keep {
@@ -423,11 +419,11 @@ func (s *sender) persist(ctx context.Context, r request, at place) bool {
 			return true
 		}
 		if after < 0 {
-			s.metrics.failed(s, r)
+			s.metrics.refused.addRequest(s, r)
 			s.log.Error("remote_write: the receiver does not want samples", "name", s.name, "samples", r.samples, "histograms", r.histograms, "err", err)
 			return true
 		}
-		s.metrics.retried(s, r)
+		s.metrics.retried.addRequest(s, r)
 		if attempt == 3 {
 			s.log.Warn("remote_write waits for its receiver", "name", s.name, "url", s.config.URL.Redacted(), "err", err)
 		}

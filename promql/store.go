@@ -366,6 +366,13 @@ func OpenIfRoom(o Options) (*Store, error) {
 	return s, err
 }
 
+// Mount adds the API of Prometheus at /api/v1/, federation at /federate, and the judgement of queries at /api/yagura/lint.
+func (s *Store) Mount(mux *http.ServeMux) {
+	mux.Handle("/api/v1/", s.Handler())
+	mux.Handle("/federate", s.Handler())
+	mux.Handle("/api/yagura/lint", s.LintHandler())
+}
+
 // Handler serves the Prometheus HTTP API under /api/v1/, and /federate.
 func (s *Store) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handler().ServeHTTP(w, r) })
