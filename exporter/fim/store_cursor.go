@@ -10,47 +10,36 @@ import (
 // it holds, and names by their bytes. The entry is fn's to keep. No transaction is open meanwhile: fn may write to the store,
 // and what others write may be seen or not.
 func (s *Store) Each(under Path, fn func(e *Entry) error) error {
-	c, err := s.newCursor(under, entriesBucket)
-	if err != nil {
-		return err
-	}
-	for {
-		err := c.next()
-		if err != nil || c.key == nil {
-			return err
-		}
+	return s.walk(under, entriesBucket, func(c *storeCursor) error {
 		e, err := c.entry()
 		if err != nil {
 			return err
 		}
-		if err := fn(&e); err != nil {
-			return err
-		}
-	}
+		return fn(&e)
+	})
 }
 
 // EachDrifted does as Each for those entries whose path has drifted.
 func (s *Store) EachDrifted(under Path, fn func(e *Entry) error) error {
-	c, err := s.newCursor(under, driftBucket)
-	if err != nil {
-		return err
-	}
-	for {
-		err := c.next()
-		if err != nil || c.key == nil {
-			return err
-		}
+	return s.walk(under, driftBucket, func(c *storeCursor) error {
 		e, err := s.Get(Path{under.Container, nameOf(c.key)})
-		if err != nil {
+		if err != nil || !e.Drifted() { // not any more, or somebody has added it to the index; that one was left out is seen by Verify
 			return err
 		}
-		if !e.Drifted() { // not any more, or somebody has added it to the index; that one was left out is seen by Verify
-			continue
-		}
-		if err := fn(&e); err != nil {
+		return fn(&e)
+	})
+}
+
+// walk calls at for each key of a bucket that is under's or of what lies beneath, in order.
+func (s *Store) walk(under Path, bucket []byte, at func(c *storeCursor) error) error {
+	c, err := s.newCursor(under, bucket)
+	for err == nil {
+		if err = c.next(); err != nil || c.key == nil {
 			return err
 		}
+		err = at(c)
 	}
+	return err
 }
 
 // A storeCursor reads entries, or the index of the drifted, in order, a chunk at a time, so that no transaction stays open.
