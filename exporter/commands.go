@@ -38,10 +38,7 @@ func (c Commands) Add(app *kingpin.Application, flags *CommandLine, do func(func
 // addCheck adds the command that checks files, or else the configuration.
 func (c Commands) addCheck(app *kingpin.Application, flags *CommandLine, do func(func(context.Context) error) kingpin.Action) {
 	check := app.Command("check", "Check the configuration file, and the rules that it names; or files of rules, dashboards and configurations.")
-	files := func(context.Context, io.Writer) (bool, error) { return false, nil }
-	if c.CheckFiles != nil {
-		files = c.CheckFiles(check)
-	}
+	files := c.CheckFiles(check)
 	check.Action(do(func(ctx context.Context) error {
 		if done, err := files(ctx, os.Stdout); done || err != nil {
 			return err
